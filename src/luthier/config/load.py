@@ -1,0 +1,163 @@
+"""Settings from their three sources, in this order: defaults, YAML files left to right, `--set a.b=c`.
+
+All problems are collected and raised at once, each with its dotted key and its source.
+"""
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from luthier.config.settings import Settings
+from luthier.core.errors import SettingsError, nearest
+from luthier.core.types import JsonObject, JsonValue
+
+_YAML_11_BOOLEANS = {"yes", "no", "on", "off", "y", "n"}
+
+
+def load(files: Sequence[Path] = (), assignments: Sequence[str] = (), flags: JsonObject | None = None) -> Settings:
+    """Read the settings; `flags` are dotted keys from command-line flags, None values left out.
+
+    Raises SettingsError that lists every problem.
+    """
+    problems: list[str] = []
+    tree: JsonObject = {}
+    for file in files:
+        _merge(tree, _read_yaml(file, problems))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _assign(tree, key, value)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            problems.append(f"--set {assignment}: expected section.key=value")
+            continue
+        _assign(tree, key.strip(), _parse(text, f"--set {key}", problems))
+    return parse(tree, problems)
+
+
+def parse(tree: JsonObject, problems: list[str] | None = None) -> Settings:
+    """Check a tree of settings; raise SettingsError that lists every problem, `problems` first."""
+    problems = list(problems or [])
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+    else:
+        if not problems:
+            return settings
+    raise SettingsError("the settings cannot be used:\n  " + "\n  ".join(problems))
+
+
+def dump(settings: Settings) -> str:
+    """Write settings as YAML with every value, in the order of the schema."""
+    return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=110)
+
+
+def with_values(settings: Settings, values: JsonObject) -> Settings:
+    """Return settings with dotted keys replaced, such as {"train.lr": 1e-4}; checked again."""
+    tree: JsonObject = settings.model_dump(mode="json", by_alias=True)
+    for key, value in values.items():
+        _assign(tree, key, value)
+    return parse(tree)
+
+
+def dotted(section: type[BaseModel] = Settings, prefix: str = "") -> dict[str, str]:
+    """Map every dotted key of the tree to its description, in order."""
+    keys: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        key = prefix + (field.alias or name)
+        inner = _section(field.annotation)
+        keys[key] = field.description or ""
+        if inner is not None:
+            keys |= dotted(inner, key + ".")
+    return keys
+
+
+def _section(annotation: object) -> type[BaseModel] | None:
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    for option in options:
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+    return None
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in location)
+    if kind == "extra_forbidden":
+        return f"{key}: there is no such setting.{nearest(key, dotted())}"
+    return f"{key}: {message[0].lower()}{message[1:]}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice and keeps 1.1's yes/no/on/off from turning into booleans."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, JsonValue]:
+    seen: dict[str, JsonValue] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            mark = key_node.start_mark
+            raise SettingsError(f"{mark.name}:{mark.line + 1}: the key {key!r} stands twice in one section.")
+        seen[key] = loader.construct_object(value_node, deep=True)
+    return seen
+
+
+def _boolean(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    if node.value.lower() in _YAML_11_BOOLEANS:
+        mark = node.start_mark
+        raise SettingsError(f"{mark.name}:{mark.line + 1}: write true or false instead of {node.value!r}, or quote it.")
+    return node.value.lower() == "true"
+
+
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:bool", _boolean)
+
+
+def _read_yaml(file: Path, problems: list[str]) -> JsonObject:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            tree = yaml.load(stream, Loader=_Loader)  # noqa: S506 - a SafeLoader with two more checks
+    except FileNotFoundError as error:
+        raise SettingsError(f"there is no settings file {file}.") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file} is not valid YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        problems.append(f"{file}: expected sections such as `train:`, found {type(tree).__name__}")
+        return {}
+    return tree
+
+
+def _parse(text: str, where: str, problems: list[str]) -> JsonValue:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with two more checks
+    except yaml.YAMLError:
+        problems.append(f"{where}: {text!r} is not a YAML value")
+        return None
+
+
+def _merge(tree: JsonObject, other: JsonObject) -> None:
+    for key, value in other.items():
+        mine = tree.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            _merge(mine, value)
+        else:
+            tree[key] = value
+
+
+def _assign(tree: JsonObject, key: str, value: JsonValue) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.get(section)
+        if not isinstance(inner, dict):
+            inner = tree[section] = {}
+        tree = inner
+    tree[last] = value

@@ -1,0 +1,240 @@
+"""The settings of a run: one frozen tree, strict, with a docstring under each field.
+
+The docstrings are the help text, the JSON schema and the reference in the docs. A value of
+`None` means that Luthier chooses; what it chose is written back to the run's `config.yaml`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+NotNegativeFloat = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """What every section has in common: frozen, unknown keys refused, docstrings as descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class DataSettings(Section):
+    """Where the rows come from and how they are read."""
+
+    path: str | None = None
+    """A file, folder or glob of JSONL, JSON, CSV, TSV, Parquet or text (`.gz` and `.zst` too), or `hub:<data set id>`."""
+    test: str | None = None
+    """The user's own test file; rows that overlap with it are taken out of training."""
+    validation: str | None = None
+    """The user's own validation file."""
+    format: str | None = None
+    """The row format, by the name of a file in `data/formats/`; found from the rows when absent."""
+    input: str | None = None
+    """The column that holds the input text."""
+    output: tuple[str, ...] | None = None
+    """The columns that hold the answer; several become one JSON object."""
+    group: str | None = None
+    """The column whose equal values keep rows on one side of the split (a customer, a document)."""
+    system: str | None = None
+    """A system prompt put before every conversation that has none."""
+    encoding: str | None = None
+    """The text encoding; UTF-8 and UTF-16 are found by themselves, others must be declared."""
+    delimiter: str | None = None
+    """The delimiter of CSV files; found from the first lines when absent."""
+    max_bad_share: Share = 0.05
+    """The run refuses when more than this share of the rows cannot be used."""
+
+
+class SplitSettings(Section):
+    """How rows are dealt into training, validation and test."""
+
+    test_share: Share = 0.10
+    """The share of rows held out for the sealed test, when there is no test file."""
+    test_rows: NotNegative = 1000
+    """The most rows held out for the test."""
+    validation_share: Share = 0.05
+    """The share of rows held out for validation, when there is no validation file."""
+    validation_rows: NotNegative = 500
+    """The most rows held out for validation."""
+    near_duplicate: Share = 0.8
+    """Rows whose questions have at least this Jaccard similarity of word and character shingles share a side; 1 keeps only exact duplicates together."""
+
+
+class CheckSettings(Section):
+    """Which checks look at the data before training."""
+
+    skip: tuple[str, ...] = ()
+    """Names of checks in `data/checks/` that are left out."""
+
+
+class LlamaInit(Section):
+    """The shape of a Llama model that starts from random weights."""
+
+    tokenizer: str
+    """A folder with the tokenizer and its `chat_template.jinja`."""
+    hidden_size: Positive = 256
+    """The width of the hidden states."""
+    intermediate_size: Positive = 704
+    """The inner width of the feed-forward layers."""
+    num_hidden_layers: Positive = 8
+    """The number of layers."""
+    num_attention_heads: Positive = 4
+    """The number of query heads."""
+    num_key_value_heads: Positive = 2
+    """The number of key and value heads."""
+    max_position_embeddings: Positive = 2048
+    """The longest context in tokens."""
+    rope_theta: PositiveFloat = 10000.0
+    """The base of the rotary position frequencies."""
+    tie_word_embeddings: bool = True
+    """Whether the output layer shares the weights of the input embeddings."""
+
+
+class ModelSettings(Section):
+    """Which model is tuned."""
+
+    name: str = "starter"
+    """A hub id, a local folder, or `starter`, the small model that ships with Luthier."""
+    revision: str | None = None
+    """The commit of the hub repository; written back once resolved."""
+    init: LlamaInit | None = None
+    """Start from random weights of this shape instead of `name`."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """The type that the model computes in; bfloat16 where the machine is faster in it."""
+    enable_thinking: bool | None = None
+    """Passed to the chat template, in training and serving alike; absent leaves the template's own default."""
+
+
+class LoraSettings(Section):
+    """The added low-rank layers (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: Positive | None = None
+    """The rank of the update."""
+    alpha: PositiveFloat | None = None
+    """The update is scaled by alpha / rank."""
+    dropout: Share = 0.0
+    """Dropout before the added layers."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """The layers to adapt, by name; `all-linear` takes every linear layer but the output layer."""
+
+
+class TrainSettings(Section):
+    """How the model is trained."""
+
+    objective: str = "sft"
+    """The objective, by the name of a file in `train/objectives/`: `sft` trains the assistant's turns, `text` every token."""
+    method: Literal["full", "lora"] | None = None
+    """Train every weight (full) or added low-rank layers (lora)."""
+    lora: LoraSettings = LoraSettings()
+    """The settings of the LoRA method."""
+    lr: PositiveFloat | None = None
+    """The highest learning rate."""
+    epochs: PositiveFloat | None = None
+    """How often every training row is seen."""
+    steps: Positive | None = None
+    """The number of optimizer steps; overrides epochs."""
+    batch_tokens: Positive | None = None
+    """How many tokens of rows one optimizer step takes, over all micro-batches."""
+    micro_tokens: Positive | None = None
+    """How many tokens, padding included, go through the model at once; bounds the memory."""
+    max_length: Positive | None = None
+    """The longest sequence in tokens; at most the model's context."""
+    truncate: Literal["drop", "start", "end"] = "drop"
+    """What happens to a row that is longer: drop it, cut its start (the answer stays whole), or cut its end."""
+    layout: Literal["padded", "packed"] | None = None
+    """Rows of a micro-batch side by side, padded to the longest, or one behind another with attention inside each."""
+    optimizer: Literal["adamw"] = "adamw"
+    """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """The course of the learning rate after the warm-up; wsd holds it and falls to zero in the last part (Hu et al. 2024, arXiv 2404.06395)."""
+    warmup: Share = 0.03
+    """The share of the steps in which the learning rate rises from zero."""
+    decay: Share = 0.2
+    """The share of the steps in which a wsd schedule falls."""
+    final_lr: Share = 0.0
+    """The learning rate at the end as a share of the highest."""
+    weight_decay: NotNegativeFloat = 0.0
+    """Decoupled weight decay, on matrices only."""
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    """The decay rates of AdamW's averages."""
+    clip: NotNegativeFloat = 1.0
+    """The gradient is scaled down to this norm; 0 turns clipping off."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass to save memory."""
+    compile: bool | None = None
+    """Compile the model with torch.compile; pays off on long runs with packed rows."""
+    validate_every: Positive | None = None
+    """Steps between two validations."""
+    patience: NotNegative = 3
+    """Stop after this many validations without a better loss; 0 never stops early."""
+    checkpoint_seconds: PositiveFloat = 300.0
+    """The longest time between two checkpoints; at most a tenth of the run lies between them."""
+    keep: Annotated[int, Field(ge=2)] = 2
+    """How many checkpoints stay on disk."""
+    warm_from: str | None = None
+    """A checkpoint folder whose weights and optimizer state a new run continues from."""
+
+
+class GenerateSettings(Section):
+    """How answers are decoded, the same for every arm."""
+
+    max_new_tokens: Positive | None = None
+    """The answer budget; 1.25 times the longest training answer when absent."""
+    temperature: NotNegativeFloat = 0.0
+    """0 decodes greedily; above it answers are sampled."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the smallest set of tokens with this much probability."""
+    batch_size: Positive | None = None
+    """How many prompts are decoded at once."""
+
+
+class CompareSettings(Section):
+    """What is measured on the sealed test."""
+
+    arms: tuple[str, ...] = ("classical", "zero_shot", "tuned")
+    """The arms, by the names of files in `verdict/arms/`."""
+    grader: str | None = None
+    """The grader, by the name of a file in `graders/`; chosen by looking at the answers when absent."""
+    resamples: Positive = 2000
+    """Bootstrap resamples of clusters behind every interval."""
+    margin: Share = 0.01
+    """Differences smaller than this score count as none."""
+    train_rows: NotNegative = 200
+    """How many training rows the tuned model answers too, for the gap between learned and memorized."""
+
+
+class ExportSettings(Section):
+    """What the package holds."""
+
+    format: Literal["adapter", "merged"] | None = None
+    """The adapter alone, or whole merged weights; adapter for lora and merged for full when absent."""
+
+
+class Settings(Section):
+    """Everything that a run depends on."""
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    """The version of this tree."""
+    seed: NotNegative = 0
+    """All randomness of the run is counted from this number."""
+    threads: Positive | None = None
+    """How many cores the run uses; all of them when absent."""
+    data: DataSettings = DataSettings()
+    """Where the rows come from."""
+    split: SplitSettings = SplitSettings()
+    """How rows are dealt into parts."""
+    check: CheckSettings = CheckSettings()
+    """Which checks run."""
+    model: ModelSettings = ModelSettings()
+    """Which model is tuned."""
+    train: TrainSettings = TrainSettings()
+    """How it is trained."""
+    generate: GenerateSettings = GenerateSettings()
+    """How answers are decoded."""
+    compare: CompareSettings = CompareSettings()
+    """What is measured."""
+    export: ExportSettings = ExportSettings()
+    """What the package holds."""

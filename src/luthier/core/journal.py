@@ -1,0 +1,73 @@
+"""Append-only JSON lines that survive a kill: every line is whole or is cut away on reopening."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from luthier.core.types import JsonObject
+
+
+class Journal:
+    """A file of JSON lines open for appending.
+
+    `offset` is the size in bytes of what has been written; a checkpoint stores it and
+    `cut(path, offset)` restores it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _drop_torn_line(path)
+        self._stream = path.open("ab")
+
+    @property
+    def offset(self) -> int:
+        """The size of the file in bytes."""
+        return self._stream.tell()
+
+    def write(self, entry: JsonObject) -> None:
+        """Append one line; it is in the operating system's hands when this returns."""
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        self._stream.write(line.encode("utf-8") + b"\n")
+        self._stream.flush()
+
+    def sync(self) -> None:
+        """Force everything written so far onto the disk."""
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def entries(path: Path) -> Iterator[JsonObject]:
+    """Yield the whole lines of a journal; an absent file has none, a torn last line is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def cut(path: Path, offset: int) -> None:
+    """Cut a journal to `offset` bytes, so that what follows it can be written again."""
+    if not path.exists():
+        path.touch()
+    with path.open("r+b") as stream:
+        stream.truncate(offset)
+
+
+def _drop_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        cut(path, whole)

@@ -1,0 +1,138 @@
+"""The run folder: the only module that knows the names of its files. See docs/run-folder.md."""
+
+import fcntl
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from luthier.core.errors import RunFolderError
+from luthier.core.journal import Journal, entries
+from luthier.core.types import JsonObject, Part
+
+RUNS = Path("runs")
+STAGES = ("read", "check", "split", "plan", "train", "compare", "export", "report")
+
+
+class RunDir:
+    """A run is a folder; this names what lies in it and remembers which stages are done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.env = path / "env.json"
+        self.plan = path / "plan.json"
+        self.ledger = path / "ledger.parquet"
+        self.findings = path / "findings.json"
+        self.data = path / "data"
+        self.rows = self.data / "rows.parquet"
+        self.rejected = self.data / "rejected.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.timings = path / "timings.jsonl"
+        self.events = path / "events.jsonl"
+        self.log = path / "log.txt"
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best"
+        self.answers = path / "answers"
+        self.verdict = path / "verdict.json"
+        self.report = path / "report.html"
+        self.card = path / "card.md"
+        self.package = path / "package"
+
+    def part(self, part: Part) -> Path:
+        """The rows of one part, as Parquet."""
+        return self.data / f"{part}.parquet"
+
+    def arm_answers(self, arm: str) -> Path:
+        """Every graded answer of one arm, as Parquet."""
+        return self.answers / f"{arm}.parquet"
+
+    def arm_progress(self, arm: str) -> Path:
+        """The answers of an arm that is still running, as JSON lines."""
+        return self.answers / f"{arm}.partial.jsonl"
+
+    def event(self, kind: str, **facts: object) -> None:
+        """Append to events.jsonl what happened, with its UTC time."""
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with Journal(self.events) as journal:
+            journal.write({"time": stamp, "event": kind, **facts})  # type: ignore[dict-item]
+            journal.sync()
+
+    def done(self, stage: str) -> bool:
+        """Tell whether a stage has finished in this folder."""
+        return any(entry["event"] == "stage_done" and entry["stage"] == stage for entry in entries(self.events))
+
+    def mark_done(self, stage: str) -> None:
+        """Record that a stage has finished; everything it wrote must be on disk already."""
+        assert stage in STAGES, stage
+        self.event("stage_done", stage=stage)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process; raise RunFolderError naming the holder if another has it."""
+        lock = (self.path / ".lock").open("a+")
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise RunFolderError(
+                    f"{self.path} is in use by process {lock.read().strip() or 'unknown'}; wait for it or stop it first."
+                ) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+        finally:
+            lock.close()
+
+
+def create(out: Path | None, name: str) -> RunDir:
+    """Make a new run folder at `out` (absent or empty), or `runs/<date>-<name>-<random>`."""
+    if out is None:
+        out = RUNS / f"{datetime.now(UTC):%Y-%m-%d}-{name}-{secrets.token_hex(2)}"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunFolderError(
+            f"{out} is not empty, and a run folder must be absent or empty. "
+            f"Choose another --out, or go on with the run that lies there: luthier resume {out}"
+        )
+    run = RunDir(out)
+    for folder in (run.path, run.data, run.checkpoints, run.answers):
+        folder.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def open_run(path: Path) -> RunDir:
+    """Open an existing run folder; raise RunFolderError if `path` is none."""
+    run = RunDir(path)
+    if not run.config.exists():
+        raise RunFolderError(f"{path} is not a run folder: it has no config.yaml. List runs with: luthier runs")
+    return run
+
+
+def write_json(path: Path, value: JsonObject) -> None:
+    """Write JSON so that the file is the old one or the new one at any instant."""
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write bytes beside `path`, force them to disk, then rename into place."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with beside.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
