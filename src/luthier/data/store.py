@@ -1,0 +1,144 @@
+"""Rows to Parquet and back, exactly.
+
+The content is one column of JSON text: Arrow would merge the shapes of all tool calls into one
+and fill the gaps with nulls, so that a call reads back with arguments that nobody wrote.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from luthier.core.types import Content, Conversation, JsonObject, JsonValue, Message, Preference, Row, Text
+
+GROUP_ROWS = 10_000
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("record", pa.int64(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
+    ]
+)
+
+
+class RowWriter:
+    """Writes rows to `path`, which appears whole on closing and not at all after an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        self._writer = pq.ParquetWriter(self._unfinished, SCHEMA, compression="zstd")
+        self._rows: list[JsonObject] = []
+
+    def write(self, row: Row) -> None:
+        """Add a row."""
+        content = content_json(row.content)
+        self._rows.append(
+            {
+                "id": row.id,
+                "file": row.file,
+                "line": row.line,
+                "record": row.record,
+                "group": row.group,
+                "kind": content["kind"],
+                "content": json.dumps(content, ensure_ascii=False, allow_nan=False),
+            }
+        )
+        if len(self._rows) == GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left and give the file its name."""
+        self._flush()
+        self._writer.close()
+        os.replace(self._unfinished, self._path)
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._writer.close()
+            self._unfinished.unlink()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._rows.clear()
+
+
+def read_stored(path: Path) -> Iterator[Row]:
+    """Yield the rows of a stored file in order, one row group in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            for stored in file.read_row_group(group).to_pylist():
+                content = content_from_json(json.loads(stored["content"]))
+                yield Row(stored["id"], stored["file"], stored["line"], stored["record"], content, stored["group"])
+
+
+def count_stored(path: Path) -> int:
+    """Return how many rows a stored file holds, without reading them."""
+    return pq.read_metadata(path).num_rows
+
+
+def content_json(content: Content) -> JsonObject:
+    """Return content as JSON: its `kind` and its parts."""
+    match content:
+        case Conversation():
+            return {"kind": "conversation", "messages": _dicts(content.messages), "tools": list(content.tools)}
+        case Preference():
+            return {
+                "kind": "preference",
+                "prompt": _dicts(content.prompt),
+                "chosen": _dicts(content.chosen),
+                "rejected": _dicts(content.rejected),
+                "tools": list(content.tools),
+            }
+        case Text():
+            return {"kind": "text", "text": content.text}
+
+
+def content_from_json(value: JsonObject) -> Content:
+    """Return the content that `content_json` wrote."""
+    tools = tuple(value.get("tools", ()))  # type: ignore[arg-type]
+    match value["kind"]:
+        case "conversation":
+            return Conversation(_messages(value["messages"]), tools)  # type: ignore[arg-type]
+        case "preference":
+            sides = (_messages(value[side]) for side in ("prompt", "chosen", "rejected"))
+            return Preference(*sides, tools)  # type: ignore[arg-type]
+        case "text":
+            return Text(value["text"])  # type: ignore[arg-type]
+        case kind:
+            raise AssertionError(f"content of unknown kind {kind!r}")
+
+
+def _dicts(messages: tuple[Message, ...]) -> list[JsonValue]:
+    return [message.as_dict() for message in messages]
+
+
+def _messages(dicts: list[JsonObject]) -> tuple[Message, ...]:
+    return tuple(
+        Message(
+            role=turn["role"],  # type: ignore[arg-type]
+            content=turn["content"],  # type: ignore[arg-type]
+            weight=turn.get("weight", 1),  # type: ignore[arg-type]
+            reasoning=turn.get("reasoning_content"),  # type: ignore[arg-type]
+            tool_calls=tuple(turn.get("tool_calls", ())),  # type: ignore[arg-type]
+            tool_call_id=turn.get("tool_call_id"),  # type: ignore[arg-type]
+            name=turn.get("name"),  # type: ignore[arg-type]
+        )
+        for turn in dicts
+    )
