@@ -1,0 +1,79 @@
+"""Which rows belong together: the same question, nearly the same question, or the same group."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from luthier.core.errors import SettingsError
+from luthier.data.minhash import Progress, near_pairs
+from luthier.data.normal import normalized
+from luthier.data.shingles import ShingleSets, shingle_sets
+
+_LOWEST_THRESHOLD = 0.3
+
+
+@dataclass(frozen=True)
+class Links:
+    """What ties rows together by their questions.
+
+    `asked_N[i]` is the number of row i's normalized question, counted in order of appearance, and
+    `questions[asked_N[i]]` its text. The questions `left_P[p]` and `right_P[p]` are nearly the same;
+    `sets` holds the shingles that were compared.
+    """
+
+    asked_N: np.ndarray
+    questions: list[str]
+    left_P: np.ndarray
+    right_P: np.ndarray
+    sets: tuple[ShingleSets, ...]
+
+
+def cluster(
+    questions: Sequence[str],
+    groups: Sequence[str | None],
+    threshold: float,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return the cluster of every row, named by the place of the cluster's first row.
+
+    Rows are joined when their normalized questions are equal, when the shingles of the questions have a
+    Jaccard similarity of at least `threshold` (verified pair by pair; 1 joins equal ones only), or when
+    they share a group.
+    """
+    links = link(questions, threshold, progress)
+    num_rows = len(questions)
+    first_of_question = _first_places(links.asked_N.tolist())
+    first_of_group = _first_places(place if group is None else group for place, group in enumerate(groups))
+    asked_first = np.unique(links.asked_N, return_index=True)[1]
+    rows = np.arange(num_rows)
+    left = np.concatenate([rows, rows, asked_first[links.left_P]])
+    right = np.concatenate([first_of_question, first_of_group, asked_first[links.right_P]])
+    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(num_rows, num_rows))
+    return _first_places(connected_components(graph, directed=False)[1].tolist())
+
+
+def link(questions: Sequence[str], threshold: float, progress: Progress | None = None) -> Links:
+    """Find equal and nearly equal questions."""
+    if threshold < _LOWEST_THRESHOLD:
+        raise SettingsError(
+            f"split.near_duplicate is {threshold:g}; below {_LOWEST_THRESHOLD} unrelated questions count as alike. "
+            "Use 0.3 to 1 (1 keeps only equal questions together)."
+        )
+    numbers: dict[str, int] = {}
+    asked = [numbers.setdefault(normalized(text), len(numbers)) for text in questions]
+    distinct = list(numbers)
+    sets = shingle_sets(distinct) if threshold < 1 else ()
+    pairs = np.empty((2, 0), dtype=np.int64)
+    for kind in sets:
+        found = near_pairs(kind, threshold, progress)
+        pairs = np.concatenate([pairs, kind.members_N[np.stack(found)]], axis=1)
+    return Links(np.array(asked, dtype=np.int64), distinct, pairs[0], pairs[1], sets)
+
+
+def _first_places(keys: Iterable[Hashable]) -> np.ndarray:
+    """Return for every key the place where it stood first."""
+    first: dict[Hashable, int] = {}
+    return np.array([first.setdefault(key, place) for place, key in enumerate(keys)], dtype=np.int64)

@@ -1,0 +1,160 @@
+"""Texts as sets of shingles, and the Jaccard similarity between them.
+
+Long texts are sets of word trigrams. In short ones a single changed word would break most
+trigrams, so they are sets of five-character pieces. Texts of middle length are both, so that a
+pair on either side of the line is still compared in one common way.
+
+Suffixes: N sets, S shingles over all sets, P pairs.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress, groupby
+
+import numpy as np
+from scipy.sparse import csr_array
+
+_LONG_WORDS = 30
+# A text under _LONG_WORDS and one over this differ so much in length that they cannot be alike.
+_NO_LONGER_SHORT_WORDS = 60
+_CHARACTERS = 5
+_WORDS = 3
+
+_FORM_SHARE = 0.9
+_FORM_DOUBT = 0.5
+_FORM_SAMPLE = 1000
+_FORM_MIN_TEXTS = 20
+_MATTER_MIN_WORDS = 4
+
+Trigram = tuple[str, str, str]
+
+_ID_BITS = 31  # fits the int32 column numbers of a sparse matrix
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_JACCARD_BATCH = 1 << 15
+
+
+@dataclass(frozen=True)
+class ShingleSets:
+    """Sets of shingles, one after another: set i is `ids_S[starts_N[i] : starts_N[i + 1]]`, in rising order.
+
+    `members_N[i]` is the number of the text that set i was made from.
+    """
+
+    members_N: np.ndarray
+    starts_N: np.ndarray
+    ids_S: np.ndarray
+
+    @property
+    def sizes_N(self) -> np.ndarray:
+        """The number of shingles in each set."""
+        return np.diff(self.starts_N)
+
+    def jaccard(self, left_P: np.ndarray, right_P: np.ndarray) -> np.ndarray:
+        """Return |A & B| / |A | B| for pairs of sets."""
+        out = np.empty(len(left_P), dtype=np.float64)
+        for start in range(0, len(left_P), _JACCARD_BATCH):
+            batch = slice(start, start + _JACCARD_BATCH)
+            left, right = left_P[batch], right_P[batch]
+            common = np.diff(self._matrix[left].multiply(self._matrix[right]).tocsr().indptr)
+            out[batch] = common / (self.sizes_N[left] + self.sizes_N[right] - common)
+        return out
+
+    @cached_property
+    def _matrix(self) -> csr_array:
+        ones = np.ones(len(self.ids_S), dtype=np.int8)
+        shape = (len(self.members_N), 1 << _ID_BITS)
+        return csr_array((ones, self.ids_S, self.starts_N), shape=shape)
+
+
+def shingle_sets(texts: Sequence[str]) -> tuple[ShingleSets, ShingleSets]:
+    """Return the sets of characters of the short texts and the sets of words of the long ones.
+
+    `texts` are normalized. What nearly all of them share is their form, not what they say, and is
+    left out first; see `without_form`.
+    """
+    matter = without_form(texts)
+    lengths = [text.count(" ") + 1 for text in matter]
+    short = [place for place, length in enumerate(lengths) if length < _NO_LONGER_SHORT_WORDS and matter[place]]
+    long = [place for place, length in enumerate(lengths) if length >= _LONG_WORDS]
+    return _sets(matter, short, _character_ids), _sets(matter, long, _Words().ids)
+
+
+def without_form(texts: Sequence[str]) -> list[str]:
+    """Leave out the words of a form that the texts were filled into, such as an instruction in every prompt.
+
+    The form is every word trigram that stands in at least 90 % of the first 1,000 texts (of 20 or more).
+    Without this, rows under one long instruction would all be near-duplicates. A text keeps its form when
+    no four words beside each other would be left, since then the form is most of what it says.
+    """
+    form = _form(texts[:_FORM_SAMPLE])
+    return [_matter(text, form) for text in texts] if form else list(texts)
+
+
+def _form(sample: Sequence[str]) -> set[Trigram]:
+    if len(sample) < _FORM_MIN_TEXTS:
+        return set()
+    counts = Counter(trigram for text in sample for trigram in set(_trigrams(text.split())))
+    form = {trigram for trigram, count in counts.items() if count >= _FORM_SHARE * len(sample)}
+    doubtful = sum(_FORM_DOUBT * len(sample) <= count < _FORM_SHARE * len(sample) for count in counts.values())
+    # A form ends sharply. Copies of one text with a few changes each have pieces of every frequency instead.
+    return form if doubtful * 10 <= len(form) else set()
+
+
+def _trigrams(words: Sequence[str]) -> list[Trigram]:
+    return list(zip(words, words[1:], words[2:]))
+
+
+def _matter(text: str, form: set[Trigram]) -> str:
+    words = text.split()
+    kept = [True] * len(words)
+    for place, trigram in enumerate(_trigrams(words)):
+        if trigram in form:
+            kept[place : place + _WORDS] = [False] * _WORDS
+    longest = max((sum(run) for _, run in groupby(kept)), default=0)
+    return " ".join(compress(words, kept)) if longest >= _MATTER_MIN_WORDS else text
+
+
+def _sets(texts: Sequence[str], members: Sequence[int], ids: Callable[[str], np.ndarray]) -> ShingleSets:
+    sets = [np.unique(ids(texts[place])) for place in members]
+    starts = np.zeros(len(sets) + 1, dtype=np.int64)
+    np.cumsum([len(one) for one in sets], out=starts[1:])
+    flat = np.concatenate(sets) if sets else np.empty(0, dtype=np.int32)
+    return ShingleSets(np.array(members, dtype=np.int64), starts, flat)
+
+
+def _character_ids(text: str) -> np.ndarray:
+    # A space on either side makes the first and last word count as much as the others.
+    padded = f" {text} ".ljust(_CHARACTERS)
+    codes = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    return _windows(codes, _CHARACTERS)
+
+
+class _Words:
+    """The numbers of words, remembered from text to text."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def ids(self, text: str) -> np.ndarray:
+        """Return the word trigrams of a text of three words or more."""
+        return _windows(np.array([self._number(word) for word in text.split()], dtype=np.uint64), _WORDS)
+
+    def _number(self, word: str) -> int:
+        number = self._numbers.get(word)
+        if number is None:
+            digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            number = self._numbers[word] = int.from_bytes(digest, "big")
+        return number
+
+
+def _windows(codes: np.ndarray, width: int) -> np.ndarray:
+    """Hash every run of `width` codes to a number of 31 bits."""
+    count = len(codes) - width + 1
+    hashes = np.zeros(count, dtype=np.uint64)
+    for offset in range(width):
+        hashes = (hashes ^ codes[offset : offset + count]) * _PRIME
+        hashes ^= hashes >> np.uint64(32)
+    return (hashes * _PRIME >> np.uint64(64 - _ID_BITS)).astype(np.int32)
