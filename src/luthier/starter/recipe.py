@@ -3,8 +3,8 @@
     python -m luthier.starter.recipe CORPUS OUT --tokens 16000000 --share 0.45 --seed 1
 
 OUT gets `train.jsonl`, `heldout.jsonl` (documents never in train), `heldout_skills/<skill>.jsonl`
-(rows made from those documents) and, unless it is there already, `tokenizer/`. Equal arguments
-give equal bytes.
+(rows made from those documents) and, unless it is there already, `tokenizer/`: a copy of the
+folder given by `--tokenizer`, else learned from the mixture. Equal arguments give equal bytes.
 """
 
 import argparse
@@ -42,7 +42,9 @@ class Portion:
     num_tokens: int
 
 
-def write(folder: Path, out: Path, *, num_tokens: int, share: float, seed: int) -> list[Portion]:
+def write(
+    folder: Path, out: Path, *, num_tokens: int, share: float, seed: int, tokenizer_from: Path | None = None
+) -> list[Portion]:
     """Write the data of the starter from a corpus folder and return what it is made of."""
     out.mkdir(parents=True, exist_ok=True)
     documents = list(corpus.read(folder))
@@ -54,7 +56,13 @@ def write(folder: Path, out: Path, *, num_tokens: int, share: float, seed: int) 
             "About one document in a hundred is held out: a corpus needs a few hundred documents."
         )
     source = Source(chain.from_iterable(document.rows for document in kept))
-    encoder = _tokenizer(out / "tokenizer", kept, source, share, seed)
+    if not (out / "tokenizer" / "tokenizer.json").exists():
+        if tokenizer_from is None:
+            made = tokenizer.train(_tokenizer_texts(kept, source, share, seed))
+        else:
+            made = _loaded(tokenizer_from)
+        tokenizer.save(made, out / "tokenizer")
+    encoder = _loaded(out / "tokenizer")
     portions = [
         *_real(encoder, kept, round(num_tokens * (1 - share)), seed),
         *_generated(encoder, source, round(num_tokens * share), seed),
@@ -100,14 +108,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16_000_000, help="tokens of train.jsonl, about")
     parser.add_argument("--share", type=float, default=0.45, help="share of generated tokens")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer to keep, such as that of the starter")
     given = parser.parse_args()
-    print(table(write(given.corpus, given.out, num_tokens=given.tokens, share=given.share, seed=given.seed)))
+    portions = write(
+        given.corpus,
+        given.out,
+        num_tokens=given.tokens,
+        share=given.share,
+        seed=given.seed,
+        tokenizer_from=given.tokenizer,
+    )
+    print(table(portions))
 
 
-def _tokenizer(folder: Path, kept: list[Document], source: Source, share: float, seed: int) -> Tokenizer:
-    """Load the tokenizer of the output folder, or learn it from the mixture of real and generated text."""
-    if not (folder / "tokenizer.json").exists():
-        tokenizer.save(tokenizer.train(_tokenizer_texts(kept, source, share, seed)), folder)
+def _loaded(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 

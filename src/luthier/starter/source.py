@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from luthier.core.errors import DataError
 from luthier.core.types import JsonObject
 from luthier.starter.corpus import texts
 from luthier.starter.draw import between, pick
@@ -20,6 +21,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 _MID_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,}\b")
 _PASSAGE_CHARS = (250, 800)
 _TOPIC_UTTERANCES = (6, 300)
+_COMMON_WORDS = 300
+_ENOUGH = 20
 
 
 class Source:
@@ -44,6 +47,7 @@ class Source:
         self.names = [word for word, count in capitals.most_common() if count >= 3 and count > 3 * counts[word.lower()]]
         self._by_topic = self._index(counts)
         self.topics = [word for word, where in self._by_topic.items() if len(where) >= _TOPIC_UTTERANCES[0]]
+        self._check()
 
     def word(self, rng: np.random.Generator) -> str:
         """Return a lower-case word, rare ones as likely as common ones."""
@@ -88,6 +92,23 @@ class Source:
                 break
         return found
 
+    def _check(self) -> None:
+        """Raise DataError where a kind of text is missing, rather than draw from nothing later."""
+        found = {
+            "words": len(self.words),
+            "names written with a capital": len(self.names),
+            "sentences": len(self.sentences),
+            "utterances": len(self.utterances),
+            "paragraphs": len(self.passages),
+            "words that several utterances share": len(self.topics),
+        }
+        scarce = [f"{number} {kind}" for kind, number in found.items() if number < _ENOUGH]
+        if scarce:
+            raise DataError(
+                f"the corpus has only {', '.join(scarce)} to make examples from; at least {_ENOUGH} of each are needed. "
+                "Give a folder with more dialogues and more prose."
+            )
+
     def _take(self, text: str, *, spoken: bool) -> None:
         for paragraph in text.split("\n"):
             if _PASSAGE_CHARS[0] <= len(paragraph) <= _PASSAGE_CHARS[1]:
@@ -98,8 +119,8 @@ class Source:
                 self.utterances.append(paragraph)
 
     def _index(self, counts: Counter[str]) -> dict[str, list[int]]:
-        """List the utterances of each content word; words of every tenth text say nothing of a topic."""
-        common = {word for word, _ in counts.most_common(300)}
+        """List the utterances of each content word; the most common words say nothing of a topic."""
+        common = {word for word, _ in counts.most_common(min(_COMMON_WORDS, len(counts) // 10))}
         index: dict[str, list[int]] = {}
         for position, utterance in enumerate(self.utterances):
             for word in set(_LOWER.findall(utterance)):

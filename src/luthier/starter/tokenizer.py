@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from luthier.core.errors import DataError
 from luthier.core.types import JsonObject
 
 VOCAB_SIZE = 8192
@@ -45,13 +46,15 @@ _BATCH = 1000
 
 
 def train(texts: Sequence[str]) -> Tokenizer:
-    """Learn a tokenizer of exactly 8,192 entries from texts; they are read twice."""
+    """Learn a tokenizer of exactly 8,192 entries from texts; raise DataError where they are too few for it."""
     plain = _trained_without_spaces(texts, VOCAB_SIZE - SPACED_PIECES)
     state = json.loads(plain.to_str())
     vocab, merges = dict(state["model"]["vocab"]), [tuple(pair) for pair in state["model"]["merges"]]
     for piece in _first_pieces(plain, texts, VOCAB_SIZE - len(vocab)):
         vocab[_SPACE + piece] = len(vocab)
         merges.append((_SPACE, piece))
+    if len(vocab) != VOCAB_SIZE:
+        raise DataError(f"the text gives only {len(vocab):,} of {VOCAB_SIZE:,} tokens; a tokenizer needs more text.")
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     return _finished(tokenizer)

@@ -15,7 +15,7 @@ SHARE = 0.19
 QUOTES_CORPUS = True
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-_QUOTED = re.compile(r'"([^"\n]{4,120})"')
+_QUOTED = re.compile(r'(?:(?<=^)|(?<=[\s(—]))"([^"\s](?:[^"\n]{0,118}[^"\s])?)"')
 
 
 def example(rng: np.random.Generator, source: Source) -> JsonObject:
@@ -69,7 +69,8 @@ def _fixed_rule(rng: np.random.Generator, source: Source) -> JsonObject:
 
 def _in_quotes(text: str) -> str:
     found = _QUOTED.search(text)
-    return found[1] if found else "nothing"
+    assert found is not None
+    return found[1]
 
 
 def _with_quotes(rng: np.random.Generator, source: Source) -> str:
