@@ -22,7 +22,7 @@ def choose_grader(answers: Sequence[str]) -> tuple[str, str]:
         return "json_fields", f"{objects:.0%} of the answers are JSON objects, so their fields are compared one by one."
     if numbers >= MOST_SHARE and len(distinct) > _MOST_LABELS_OF_NUMBERS:
         return "number", f"{numbers:.0%} of the answers are numbers or end in one, so their values are compared."
-    if _are_labels(distinct):
+    if are_labels(distinct):
         return "accuracy", (
             f"the {len(answers):,} answers are {_plural(len(distinct), 'short label')} that "
             "come again and again, so each is right or wrong."
@@ -35,8 +35,8 @@ def choose_grader(answers: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _are_labels(distinct: Counter[str]) -> bool:
-    """Labels are short, few, and repeat: at most one row in twenty has an answer of its own."""
+def are_labels(distinct: Counter[str]) -> bool:
+    """Tell whether texts, with how often each occurs, are labels: short, few, and at most one row in twenty alone."""
     rows = distinct.total()
     alone = sum(times for times in distinct.values() if times == 1)
     few = len(distinct) <= max(2, min(_MOST_LABELS, rows // _FEWEST_REPEATS))
