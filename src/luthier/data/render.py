@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Renderer:
         self._max_length = max_length
         self._truncate = truncate
         self._encoder = self.template.encoder
-        self._bos = tokenizer.bos_token_id
+        self._bos = cast("int | None", tokenizer.bos_token_id)
         self._end = _end_of_text(tokenizer)
 
     def render(self, row: Row, objective: Objective) -> list[Rendered]:
@@ -106,6 +106,10 @@ class Renderer:
     def unrender(self, tokens: Sequence[int]) -> str:
         """Return the content of an answer from its tokens."""
         return self.template.unrender(tokens)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return an answer's text as the model wrote it, reasoning and control tokens included."""
+        return self._encoder.decode_after(tokens)
 
     def _draft(self, content: Content, objective: Objective) -> _Draft | RowProblem:
         try:
@@ -289,4 +293,4 @@ def _without_untrained(rendered: list[Rendered]) -> list[Rendered]:
 
 def _end_of_text(tokenizer: PreTrainedTokenizerBase) -> int | None:
     vocabulary = tokenizer.get_vocab()
-    return vocabulary.get("<|endoftext|>", tokenizer.eos_token_id)
+    return cast("int | None", vocabulary.get("<|endoftext|>", tokenizer.eos_token_id))

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jinja2 import TemplateError
 
@@ -68,7 +68,7 @@ class ChatTemplate:
         enable_thinking: bool | None = None,
         stop_tokens: Sequence[int] = (),
     ) -> None:
-        self._apply = tokenizer.apply_chat_template
+        self._apply: Callable[..., object] = tokenizer.apply_chat_template
         if enable_thinking is not None:
             self._apply = partial(tokenizer.apply_chat_template, enable_thinking=enable_thinking)
         source = tokenizer.chat_template
@@ -79,8 +79,8 @@ class ChatTemplate:
         self._lead, self._reasoning_end, self._content_start = "", "", ""
         if self.exists:
             self._probe()
-        eos = {tokenizer.eos_token_id} - {None}
-        self.stop_tokens = tuple(sorted(self._end_of_turn | eos | set(stop_tokens)))
+        eos = [] if tokenizer.eos_token_id is None else [cast(int, tokenizer.eos_token_id)]
+        self.stop_tokens = tuple(sorted({*self._end_of_turn, *eos, *stop_tokens}))
         self._ending = re.compile("(?:" + "|".join(map(re.escape, self._stop_texts())) + r")(?=\s*\Z)")
 
     def turns(self, conversation: Conversation) -> list[Turn]:

@@ -1,0 +1,244 @@
+"""Prompts to completions, in batches, with a key-value cache.
+
+Knows nothing of conversations: prompts come as tokens, and `unrender` turns an answer's tokens into
+text. Rows are padded on the left; what the prompts of a batch begin with in common is computed once;
+rows leave the batch as they finish. A row's answer does not depend on its batch, up to the rounding
+of sums: positions, masks and the numbers behind sampling are its own.
+
+B is the number of rows that run, T the number of tokens in the cache, V the size of the vocabulary.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import DynamicCache, PreTrainedConfig
+
+from luthier.core.errors import DataError, ResourceError
+from luthier.core.hashing import generator
+from luthier.core.types import Completion, FinishReason, Prompt
+from luthier.generate.sample import greedy, sampled
+
+_ROWS = 64
+_TOKENS = 32_768
+_SHARED = 16
+_SHRINK = 0.9
+
+
+@dataclass(slots=True)
+class _Running:
+    """The rows of a batch while they are decoded; line i of every tensor belongs to `rows[i]`."""
+
+    rows: list[int]
+    cache: DynamicCache
+    mask_BT: torch.Tensor | None
+    position_B: torch.Tensor
+    logits_BV: torch.Tensor
+
+    def keep(self, lines: list[int]) -> None:
+        index = torch.tensor(lines, device=self.position_B.device)
+        self.rows = [self.rows[line] for line in lines]
+        self.cache.batch_select_indices(index)
+        self.mask_BT = None if self.mask_BT is None else self.mask_BT[index]
+        self.position_B = self.position_B[index]
+        self.logits_BV = self.logits_BV[index]
+
+
+class Engine:
+    """Decodes with one model: greedily at temperature 0, else sampled from counted random numbers."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stop_tokens: Sequence[int],
+        pad_token: int,
+        *,
+        unrender: Callable[[Sequence[int]], str],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._stops = frozenset(stop_tokens)
+        self._pad = pad_token
+        self._unrender = unrender
+        self._max_new_tokens = max_new_tokens
+        self._temperature, self._top_p, self._seed = temperature, top_p, seed
+        self._batch_size = batch_size or _ROWS
+        assert isinstance(model.config, PreTrainedConfig)
+        self._config = model.config
+        text = model.config.get_text_config(decoder=True).to_dict()
+        self._context: int | None = text.get("max_position_embeddings")
+        empty = self._cache()
+        # Recurrent layers cannot drop rows, and see padding; their batches have one length and run to the end.
+        self._attends = empty.is_croppable
+        self._attends_to_all = self._attends and not any(empty.is_sliding)
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Complete the prompts, in their order."""
+        order = {id(prompt): index for index, prompt in enumerate(prompts)}
+        done: dict[int, Completion] = {}
+        for batch in self.batches(prompts):
+            done |= {order[id(prompt)]: item for prompt, item in zip(batch, self.complete_batch(batch))}
+        return [done[index] for index in range(len(prompts))]
+
+    def complete(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
+        """Yield completions batch by batch, the longest prompts first; each names its row."""
+        for batch in self.batches(prompts):
+            yield from self.complete_batch(batch)
+
+    def batches(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+        """Deal prompts of like length into batches; the same prompts always make the same batches."""
+        batches: list[list[Prompt]] = []
+        for prompt in sorted(prompts, key=lambda prompt: -len(prompt.tokens)):
+            longest = len(batches[-1][0].tokens) if batches else 0
+            most = min(self._batch_size, max(1, _TOKENS // (longest + self._max_new_tokens)))
+            same = self._attends or longest == len(prompt.tokens)
+            if batches and same and len(batches[-1]) < most:
+                batches[-1].append(prompt)
+            else:
+                batches.append([prompt])
+        return batches
+
+    def complete_batch(self, batch: Sequence[Prompt]) -> list[Completion]:
+        """Complete one batch, in its order; raise ResourceError where its cache does not fit the memory."""
+        started = time.monotonic()
+        answers: list[list[int]] = [[] for _ in batch]
+        try:
+            for row, token in self._tokens(batch):
+                answers[row].append(token)
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"{len(batch)} prompts at once do not fit the memory of {self._device}. "
+                f"Set generate.batch_size to {max(1, len(batch) // 2)} or less."
+            ) from error
+        seconds = (time.monotonic() - started) / len(batch)
+        return [
+            Completion(prompt.row, self._unrender(answer), tuple(answer), self._reason(answer), seconds)
+            for prompt, answer in zip(batch, answers)
+        ]
+
+    def stream(self, prompt: Prompt) -> Iterator[int]:
+        """Yield one prompt's answer token by token, without the stop token."""
+        for _, token in self._tokens([prompt]):
+            if token not in self._stops:
+                yield token
+
+    def _reason(self, answer: list[int]) -> FinishReason:
+        return "stop" if answer and answer[-1] in self._stops else "length"
+
+    @torch.inference_mode()
+    def _tokens(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
+        """Yield (row, token) as the batch is decoded; a row's last token is a stop token or its budget's last."""
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            yield from self._decoded(batch)
+        finally:
+            self._model.train(was_training)
+
+    def _decoded(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
+        budgets = [self._budget(prompt) for prompt in batch]
+        uniform = self._uniform(batch)
+        running = self._prefilled(batch)
+        finished: set[int] = set()
+        for step in range(max(budgets)):
+            tokens_B = self._choice(running, uniform, step)
+            for row, token in zip(running.rows, tokens_B.tolist()):
+                if row not in finished:
+                    yield row, token
+                    if token in self._stops or step + 1 == budgets[row]:
+                        finished.add(row)
+            lines = [line for line, row in enumerate(running.rows) if row not in finished]
+            if not lines:
+                return
+            if self._attends and len(lines) <= _SHRINK * len(running.rows):
+                running.keep(lines)
+                tokens_B = tokens_B[torch.tensor(lines, device=self._device)]
+            self._advance(running, tokens_B)
+
+    def _budget(self, prompt: Prompt) -> int:
+        room = self._max_new_tokens if self._context is None else self._context - len(prompt.tokens)
+        if not prompt.tokens or room < 1:
+            raise DataError(
+                f"the prompt of row {prompt.row} has {len(prompt.tokens)} tokens; it must have at least 1 and leave "
+                f"room for an answer in the model's context of {self._context}. Shorten the row or leave it out."
+            )
+        return min(room, self._max_new_tokens)
+
+    def _uniform(self, batch: Sequence[Prompt]) -> torch.Tensor | None:
+        if self._temperature == 0:
+            return None
+        numbers = [generator(self._seed, "sample", prompt.row).random(self._max_new_tokens) for prompt in batch]
+        return torch.tensor(np.stack(numbers), dtype=torch.float32, device=self._device)
+
+    def _choice(self, running: _Running, uniform: torch.Tensor | None, step: int) -> torch.Tensor:
+        if uniform is None:
+            return greedy(running.logits_BV)
+        return sampled(running.logits_BV, uniform[running.rows, step], self._temperature, self._top_p)
+
+    def _cache(self) -> DynamicCache:
+        return DynamicCache(config=self._config)
+
+    def _prefilled(self, batch: Sequence[Prompt]) -> _Running:
+        """Run the prompts: what they share once, the rest side by side, padded on the left."""
+        shared = self._shared(batch)
+        cache = self._cache()
+        if shared:
+            head = torch.tensor([batch[0].tokens[:shared]], device=self._device)
+            self._forward(head, torch.arange(shared, device=self._device)[None], None, cache)
+            cache.batch_repeat_interleave(len(batch))
+        lengths = [len(prompt.tokens) - shared for prompt in batch]
+        longest = max(lengths)
+        tokens = [[self._pad] * (longest - n) + list(prompt.tokens[shared:]) for n, prompt in zip(lengths, batch)]
+        padding_B1 = torch.tensor([[longest - n] for n in lengths], device=self._device)
+        place_1T = torch.arange(longest, device=self._device)[None]
+        position_BT = (place_1T - padding_B1).clamp(min=0) + shared
+        mask_BT = None
+        if min(lengths) != longest:
+            ones = [
+                torch.ones(len(batch), n, dtype=torch.long, device=self._device) for n in (shared, self._max_new_tokens)
+            ]
+            mask_BT = torch.cat([ones[0], (place_1T >= padding_B1).long(), ones[1]], dim=1)
+        known = None if mask_BT is None else mask_BT[:, : shared + longest]
+        logits_BV = self._forward(torch.tensor(tokens, device=self._device), position_BT, known, cache)
+        return _Running(list(range(len(batch))), cache, mask_BT, position_BT[:, -1], logits_BV)
+
+    def _shared(self, batch: Sequence[Prompt]) -> int:
+        """Count the tokens that all prompts begin with, one less than the shortest; 0 where sharing does not pay.
+
+        Padding comes to lie behind what is shared, where a sliding window would count it.
+        """
+        if len(batch) == 1 or not self._attends_to_all:
+            return 0
+        first, last = min(prompt.tokens for prompt in batch), max(prompt.tokens for prompt in batch)
+        shortest = min(len(prompt.tokens) for prompt in batch)
+        shared = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), shortest)
+        shared = min(shared, shortest - 1)
+        return shared if shared >= _SHARED else 0
+
+    def _advance(self, running: _Running, tokens_B: torch.Tensor) -> None:
+        running.position_B = running.position_B + 1
+        mask_BT = running.mask_BT
+        if mask_BT is not None:
+            mask_BT = mask_BT[:, : running.cache.get_seq_length() + 1]
+        running.logits_BV = self._forward(tokens_B[:, None], running.position_B[:, None], mask_BT, running.cache)
+
+    def _forward(
+        self, tokens_BT: torch.Tensor, position_BT: torch.Tensor, mask_BT: torch.Tensor | None, cache: DynamicCache
+    ) -> torch.Tensor:
+        """Run tokens through the model into the cache and return the logits behind the last of them."""
+        return self._model(
+            input_ids=tokens_BT,
+            attention_mask=mask_BT,
+            position_ids=position_BT,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
