@@ -53,7 +53,21 @@ def test_a_word_behind_a_space_has_the_same_pieces_but_for_the_first(word: str) 
 
 
 def test_ordinary_words_and_numbers_keep_their_pieces_and_most_need_no_extra_token(plain: Tokenizer) -> None:
-    words = ["clem", "burke", "playlist", "Saturday", "morning", "harbor", "1945", "12", "7", "restaurant", "remind", "café", "naïve"]
+    words = [
+        "clem",
+        "burke",
+        "playlist",
+        "Saturday",
+        "morning",
+        "harbor",
+        "1945",
+        "12",
+        "7",
+        "restaurant",
+        "remind",
+        "café",
+        "naïve",
+    ]
     for word in words:
         bare, spaced = _pieces(plain, word), _pieces(plain, f" {word}")
         assert spaced in ([SPACE, *bare], [SPACE + bare[0], *bare[1:]])

@@ -138,10 +138,11 @@ def few_shot_labels(
         labels = shuffled(rng, [asked.answer, *some(rng, others, num_labels - 1)])
         solved = shuffled(rng, [pair for label in labels for pair in some(rng, by_label[label], shots)])
         instruction = f"Classify the text with one of the labels: {', '.join(labels)}. Answer with the label only."
-        messages: list[JsonObject] = [{"role": "system", "content": instruction}]
+        turns = [("system", instruction)]
         for pair in solved:
-            messages += [{"role": "user", "content": pair.text}, {"role": "assistant", "content": pair.answer}]
-        messages.append({"role": "user", "content": asked.text})
+            turns += [("user", pair.text), ("assistant", pair.answer)]
+        turns.append(("user", asked.text))
+        messages: list[JsonObject] = [{"role": role, "content": content} for role, content in turns]
         prompts.append((messages, asked.answer))
     return prompts
 

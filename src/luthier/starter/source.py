@@ -22,7 +22,7 @@ _MID_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,}\b")
 _PASSAGE_CHARS = (250, 800)
 _TOPIC_UTTERANCES = (6, 300)
 _COMMON_WORDS = 300
-_ENOUGH = 20
+_ENOUGH = 10
 
 
 class Source:
