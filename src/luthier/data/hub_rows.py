@@ -14,7 +14,7 @@ def hub_rows(name: str) -> Iterator[JsonObject]:
     Raises DataError when the extra is missing or the data set cannot be had.
     """
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DataError(
             f"{name} needs the datasets extra, which is not installed: pip install 'luthier[datasets]'"

@@ -213,14 +213,14 @@ def ensure_whole_characters(value: JsonValue) -> None:
 
 def _deeper_than(value: JsonValue, limit: int) -> bool:
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             inner
             for outer in level
             if isinstance(outer, (dict, list))
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
-    return bool(level)
+    return any(isinstance(inner, (dict, list)) for inner in level)
 
 
 def _too_deep() -> RowProblem:

@@ -114,7 +114,7 @@ def read_text(source: Source, encoding: str, most_bytes: int) -> tuple[str, RowP
 
 def _known_encoding(name: str) -> str:
     try:
-        b"".decode(name)
+        " ".encode(name)  # a lookup alone would also find codecs that are no text encodings, such as zip
         return codecs.lookup(name).name.replace("utf-8-sig", "utf-8")
     except LookupError as error:
         raise SettingsError(

@@ -117,8 +117,8 @@ def content_from_json(value: JsonObject) -> Content:
         case "conversation":
             return Conversation(_messages(value["messages"]), tools)  # type: ignore[arg-type]
         case "preference":
-            sides = (_messages(value[side]) for side in ("prompt", "chosen", "rejected"))
-            return Preference(*sides, tools)  # type: ignore[arg-type]
+            prompt, chosen, rejected = (_messages(value[side]) for side in ("prompt", "chosen", "rejected"))  # type: ignore[arg-type]
+            return Preference(prompt, chosen, rejected, tools)
         case "text":
             return Text(value["text"])  # type: ignore[arg-type]
         case kind:

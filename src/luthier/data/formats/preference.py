@@ -69,7 +69,7 @@ def _turns(row: JsonObject, side: str) -> list[Message]:
 
 
 def _messages(value: JsonValue, where: str) -> list[Message]:
-    turns = value if isinstance(value, list) else [value]
+    turns: list[JsonValue] = value if isinstance(value, list) else [value]
     if turns and isinstance(turns[0], dict) and "from" in turns[0]:
         return sharegpt.turns_from(turns)
     return messages_from(turns, where)
