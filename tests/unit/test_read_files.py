@@ -386,9 +386,10 @@ def test_a_broken_csv_costs_its_broken_lines_only() -> None:
     assert len(values(items)) == 189
 
 
-def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", ['"x",l', 't",l', "t,l"])
+def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path: Path, last: str) -> None:
     body = "".join(f"t{number},l\n" for number in range(500))
-    items = csv_records(written(tmp_path, "a.csv", f'text,label\n"open,l\n{body}"x",l\n'))
+    items = csv_records(written(tmp_path, "a.csv", f'text,label\n"open,l\n{body}{last}\n'))
     assert rules(items) == {2: "unclosed-quote"}
     assert len(values(items)) == 501
 
