@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from luthier.data.shingles import ShingleSets
+from luthier.data.shingles import ShingleSets, distinct
 
 _SETS_A_BATCH = 64
 
@@ -55,6 +55,6 @@ def _candidates(
         # A hair below, so that rounding never asks for one shingle too many in common.
         needed = math.ceil(threshold * len(ids) - 1e-9)
         rarest = np.argsort(ends - begins, kind="stable")[: len(ids) - needed + 1]
-        owners = np.unique(np.concatenate([owner_S[begins[rare] : ends[rare]] for rare in rarest.tolist()]))
+        owners = distinct(np.concatenate([owner_S[begins[rare] : ends[rare]] for rare in rarest.tolist()]))
         codes.append(place * num_sets + owners)
     return np.divmod(np.concatenate(codes), num_sets)

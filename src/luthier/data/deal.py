@@ -3,6 +3,7 @@
 This module knows the rules of `split` (see there) but nothing of settings, files or certificates.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,8 +20,8 @@ BRIDGES = "bridges-two-sides"
 OVERLAPS: dict[Part, str] = {"test": "overlaps-test", "validation": "overlaps-validation"}
 
 _RUNGS_PER_DOUBLING = 8
-# In a small set hashes alone could leave a side empty: the first new cluster is trained, and these take the side
-# if it has none yet.
+# In a small set hashes alone could leave a part empty or give it nearly everything. So the first new cluster is
+# trained, these take the part if it has no row yet, and a part with twice its share and one row takes none.
 _TEST_BY_CLUSTER = 3
 _VALIDATION_BY_CLUSTER = 10
 
@@ -90,7 +91,7 @@ class Deal:
         self._asked = links.asked_N.tolist()
         self._first_asking: dict[int, int] = {}
         self._first_of_group: dict[str, int] = {}
-        self._filled: set[Part] = set()
+        self._sizes: Counter[Part] = Counter()
 
     def run(self) -> None:
         """Deal every row."""
@@ -167,7 +168,7 @@ class Deal:
         part = self.part[met[0]] if met else self._founded_side(row)
         assert part is not None
         self.part[row] = part
-        self._filled.add(part)
+        self._sizes[part] += 1
         roots = {self._root(other) for other in met}
         first = min(roots, default=row)
         for root in (*roots, row):
@@ -184,15 +185,18 @@ class Deal:
         self.num_founded += 1
         if self.num_founded == 1:
             return "train"
-        if self._lacks("test", self._shares.test) and self.num_founded == _TEST_BY_CLUSTER:
+        if self.num_founded == _TEST_BY_CLUSTER and self._shares.test and not self._sizes["test"]:
             return "test"
-        if self._lacks("validation", self._shares.validation) and self.num_founded == _VALIDATION_BY_CLUSTER:
+        if self.num_founded == _VALIDATION_BY_CLUSTER and self._shares.validation and not self._sizes["validation"]:
             return "validation"
         asked = self.links.questions[self._asked[row]]
-        return self._shares.side(self._seed, f"question:{asked}" if key.group is None else f"group:{key.group}")
+        side = self._shares.side(self._seed, f"question:{asked}" if key.group is None else f"group:{key.group}")
+        return "train" if self._is_full(side, row) else side
 
-    def _lacks(self, part: Part, share: float) -> bool:
-        return share > 0 and part not in self._filled
+    def _is_full(self, side: Part, num_dealt: int) -> bool:
+        """Tell whether a held-out part has so much more than its share that a new cluster is trained instead."""
+        share = {"train": 1.0, "validation": self._shares.validation, "test": self._shares.test}[side]
+        return self._sizes[side] >= 1 + 2 * share * num_dealt
 
     def _set_aside(self, row: int, other: int) -> None:
         other_part = self.part[other]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from luthier.core.hashing import generator
-from luthier.data.shingles import ShingleSets
+from luthier.data.shingles import ShingleSets, distinct
 
 Progress = Callable[[float], None]
 
@@ -42,7 +42,7 @@ def near_pairs(sets: ShingleSets, threshold: float, progress: Progress | None) -
     codes = np.empty(0, dtype=np.int64)
     for start in range(0, _PERMUTATIONS - width + 1, width):
         left_P, right_P = _band_pairs(firsts_KN[start : start + width])
-        codes = np.union1d(codes, left_P * num_sets + right_P)
+        codes = distinct(np.concatenate([codes, left_P * num_sets + right_P]))
     left_P, right_P = np.divmod(codes, num_sets)
     alike_P = sets.jaccard(left_P, right_P) >= threshold
     return left_P[alike_P], right_P[alike_P]

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from luthier.core.hashing import canonical_json, json_hash
-from luthier.core.types import Conversation, Message, Preference, Row, Text
+from luthier.core.types import Conversation, JsonValue, Message, Preference, Row, Text
 
 
 def question(row: Row) -> str:
@@ -64,10 +64,9 @@ def content_key(row: Row) -> str:
         case Text(text):
             return json_hash(["text", text])
         case Preference(prompt, chosen, rejected, tools):
-            turns = [[message.as_dict() for message in side] for side in (prompt, chosen, rejected)]
-            return json_hash(["preference", *turns, list(tools)])
+            return json_hash(["preference", _turns(prompt), _turns(chosen), _turns(rejected), [*tools]])
         case Conversation(messages, tools):
-            return json_hash(["conversation", [message.as_dict() for message in messages], list(tools)])
+            return json_hash(["conversation", _turns(messages), [*tools]])
 
 
 def place(row: Row) -> str:
@@ -103,6 +102,10 @@ def _without_accents(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", folded))
     return unicodedata.normalize("NFC", bare)
+
+
+def _turns(messages: Sequence[Message]) -> list[JsonValue]:
+    return [message.as_dict() for message in messages]
 
 
 def _last_assistant(messages: Sequence[Message]) -> int | None:

@@ -71,9 +71,8 @@ def split(
     order = sorted(range(len(keys)), key=lambda place: _DEALT_FIRST[keys[place].origin])
     dealt = [keys[place] for place in order]
     shares = _shares(dealt, settings, has_test, has_validation)
-    closed = frozenset[Part](
-        part for part, has_file in (("test", has_test), ("validation", has_validation)) if has_file
-    )
+    files: dict[Part, bool] = {"test": has_test, "validation": has_validation}
+    closed = frozenset(part for part, has_file in files.items() if has_file)
     links = link([key.question for key in dealt], settings.near_duplicate, progress)
     deal = Deal(dealt, links, shares, closed, seed)
     deal.run()
@@ -129,8 +128,9 @@ def _refuse_hollow_parts(deal: Deal, cluster: np.ndarray, shares: Shares) -> Non
         )
     largest = _largest(cluster)
     held_out = (sizes["test"] if shares.test else 0) + (sizes["validation"] if shares.validation else 0)
-    crowded = largest > _GIANT_SHARE * num_data and num_data >= _GIANT_MIN_ROWS
-    if crowded or held_out > max(0.5, 2 * (shares.test + shares.validation)) * num_data:
+    crowded = largest > _GIANT_SHARE * num_data
+    hollow = held_out > max(0.5, 2 * (shares.test + shares.validation)) * num_data
+    if num_data >= _GIANT_MIN_ROWS and (crowded or (hollow and largest > num_data / 4)):
         raise DataError(
             f"{largest} of {num_data} rows ask nearly the same question or share one group, so the parts would be "
             f"{sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test rows. {way_out}"
