@@ -26,7 +26,7 @@ STYLES: tuple[Style, ...] = (
 
 _MATTERS = listed(
     "question request help info issue talk problem check report note update advice complaint story reply notice query "
-    "matter case item topic group plan idea news review opinion tip rule wish offer claim reason memory lesson"
+    "matter case topic group plan idea news review opinion tip rule wish offer claim reason memory lesson"
 )
 _DOINGS = listed(
     "ask get tell open close start stop move keep explain compare fix lose want need like describe mention discuss "

@@ -29,13 +29,15 @@ class Source:
     """Words, names and pieces of text of some rows, to draw from.
 
     `words` are lower-case words by falling frequency; `names` are words mostly written with a
-    capital; `topics` are content words that occur in at least six utterances.
+    capital; `topics` are content words that occur in at least six utterances; `exchanges` are
+    the longer turns of one dialogue each, which mostly speak of one matter.
     """
 
     def __init__(self, rows: Iterable[JsonObject]) -> None:
         self.sentences: list[str] = []
         self.utterances: list[str] = []
         self.passages: list[str] = []
+        self.exchanges: list[tuple[str, ...]] = []
         counts: Counter[str] = Counter()
         capitals: Counter[str] = Counter()
         for row in rows:
@@ -43,6 +45,9 @@ class Source:
                 counts.update(_LOWER.findall(text))
                 capitals.update(_MID_NAME.findall(text))
                 self._take(text, spoken="messages" in row)
+            said = tuple(dict.fromkeys(text for text in texts(row) if 6 <= text.count(" ") + 1 <= 25))
+            if "messages" in row and len(said) >= 4:
+                self.exchanges.append(said)
         self.words = [word for word, count in counts.most_common() if count >= 4]
         self.names = [word for word, count in capitals.most_common() if count >= 3 and count > 3 * counts[word.lower()]]
         self._by_topic = self._index(counts)
@@ -99,6 +104,7 @@ class Source:
             "names written with a capital": len(self.names),
             "sentences": len(self.sentences),
             "utterances": len(self.utterances),
+            "dialogues with four longer turns": len(self.exchanges),
             "paragraphs": len(self.passages),
             "words that several utterances share": len(self.topics),
         }

@@ -1,4 +1,4 @@
-"""Pick one label from a list: by topic, by likeness to shown examples, by a stated rule, by feeling or by form."""
+"""Pick one label from a list: by topic, by likeness to shown examples, by matter, by a stated rule, by feeling or by form."""
 
 import json
 
@@ -37,11 +37,13 @@ _FEELINGS = (
 def example(rng: np.random.Generator, source: Source) -> JsonObject:
     """Pose a classification of one to eight texts."""
     kind = rng.random()
-    if kind < 0.62:
-        return _by_topic(rng, source, by_likeness=kind < 0.34)
-    if kind < 0.80:
+    if kind < 0.56:
+        return _by_topic(rng, source, by_likeness=kind < 0.28)
+    if kind < 0.70:
+        return _by_dialogue(rng, source)
+    if kind < 0.84:
         return _by_rule(rng, source)
-    if kind < 0.91:
+    if kind < 0.92:
         return _by_feeling(rng, source)
     return _by_form(rng, source)
 
@@ -66,6 +68,21 @@ def _by_topic(rng: np.random.Generator, source: Source, *, by_likeness: bool) ->
     return shown(
         rng, _instruction(rng, labels) if chance(rng, 0.6) else "", [pair for pair in solved if pair != asked], asked
     )
+
+
+def _by_dialogue(rng: np.random.Generator, source: Source) -> JsonObject:
+    """Every label stands for one dialogue; the text asked about is another turn of one of them."""
+    style = pick(rng, names.STYLES)
+    solved: list[Pair] = []
+    asked: list[Pair] = []
+    for exchange in some(rng, source.exchanges, between(rng, 2, 5)):
+        label = names.label(rng, source, style)
+        said = some(rng, exchange, between(rng, 2, 4))
+        solved += [Pair(text, label) for text in said[1:]]
+        asked.append(Pair(said[0], label))
+    labels = shuffled(rng, [pair.answer for pair in asked])
+    instruction = _instruction(rng, labels) if chance(rng, 0.7) else ""
+    return shown(rng, instruction, shuffled(rng, solved), pick(rng, asked))
 
 
 def _by_rule(rng: np.random.Generator, source: Source) -> JsonObject:

@@ -29,11 +29,11 @@ def example(rng: np.random.Generator, source: Source) -> JsonObject:
     def pair() -> Pair:
         action = pick(rng, task)
         if len(task) == 1 and chance(rng, 0.15):
-            text, values = form(rng, source, action.fields)
+            text, values = form(rng, source, action.all_fields)
         else:
             text, values = utterance(rng, source, action)
         if stated_order:
-            values = {field.key: values[field.key] for field in action.fields if field.key in values}
+            values = {field.key: values[field.key] for field in action.all_fields if field.key in values}
         return Pair(text, json.dumps(_shaped(shape, outer, inner, action.label, values), ensure_ascii=False))
 
     pairs = [pair() for _ in range(pick(rng, (1, 2, 3, 4, 5, 6, 8)))]
@@ -56,7 +56,7 @@ def _hint(rng: np.random.Generator) -> str:
 
 
 def _instruction(rng: np.random.Generator, task: list[Action], shape: str, outer: str, inner: str) -> str:
-    keys = list(dict.fromkeys(field.key for action in task for field in action.fields))
+    keys = list(dict.fromkeys(field.key for action in task for field in action.all_fields))
     if chance(rng, 0.3):
         keys = shuffled(rng, keys)
     labels = ", ".join(action.label for action in task)
