@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from luthier.config.load import load
 from luthier.core.errors import DataError
 from luthier.core.types import JsonObject
 from luthier.starter import corpus, generate, recipe
@@ -229,6 +230,13 @@ def _check_mixture(out: Path, printed: str) -> None:
     for path in (out / "heldout_skills").iterdir():
         assert len(path.read_text(encoding="utf-8").splitlines()) == recipe.HELD_OUT_ROWS
     assert (out / "tokenizer" / "tokenizer.json").read_bytes() == (MODEL / "tokenizer.json").read_bytes()
+
+
+def test_the_example_settings_are_those_of_the_starter() -> None:
+    settings = load([Path(__file__).parents[2] / "examples" / "starter.yaml"])
+    assert settings.model.init is not None
+    assert (settings.model.init.hidden_size, settings.model.init.num_hidden_layers) == (256, 6)
+    assert settings.train.objective == "text"
 
 
 @pytest.mark.skipif(not (SHARED / "tasks").exists(), reason="needs the shared data folder")
