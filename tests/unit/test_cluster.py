@@ -116,6 +116,11 @@ def test_threshold_one_joins_only_equal_questions() -> None:
     assert len(set(cluster(texts, [None, None], 1.0).tolist())) == 2
 
 
+def test_no_rows_and_empty_questions() -> None:
+    assert cluster([], [], THRESHOLD).tolist() == []
+    assert cluster(["", " ", "a"], [None] * 3, THRESHOLD).tolist() == [0, 0, 2]
+
+
 def test_a_threshold_too_low_to_mean_anything_is_refused() -> None:
     with pytest.raises(SettingsError, match="near_duplicate"):
         cluster(["a", "b"], [None, None], 0.1)
@@ -131,6 +136,13 @@ def test_appended_texts_do_not_change_which_earlier_ones_are_alike() -> None:
         pairs = set(zip(*(places.tolist() for places in near_pairs(short, THRESHOLD, None))))
         before = set(zip(*(places.tolist() for places in near_pairs(earlier, THRESHOLD, None))))
         assert {pair for pair in pairs if max(pair) < first} == before
+
+
+def test_progress_rises_to_one_over_short_and_long_texts() -> None:
+    rng = random.Random(2)
+    told: list[float] = []
+    link([" ".join(babble(rng, words)) for words in range(5, 80)], THRESHOLD, told.append)
+    assert told == sorted(told) and told[-1] == 1 and len(told) >= 2
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.95])
@@ -171,12 +183,18 @@ def test_similar_short_questions_do_not_chain_into_one_cluster() -> None:
     assert len(sizes) < len(texts) - 100
 
 
-def test_a_crowd_of_alike_texts_stays_bounded() -> None:
+def test_in_a_crowded_bucket_a_text_meets_a_bounded_number_of_others() -> None:
+    texts = ["go on " * repeats for repeats in range(4, 29)] + ["go on " * repeats + "go" for repeats in range(4, 29)]
+    short, _ = shingle_sets(texts)
+    _, right = near_pairs(short, THRESHOLD, None)
+    assert max(np.bincount(right)) == 32
+    assert len(set(cluster(texts, [None] * len(texts), THRESHOLD).tolist())) == 1
+
+
+def test_a_crowd_of_alike_texts_stays_one_cluster() -> None:
     rng = random.Random(9)
     text = babble(rng, 20)
     crowd = [" ".join([*edited(rng, text, 1), str(number)]) for number in range(1000)]
-    links = link(crowd, THRESHOLD)
-    assert len(links.left_P) < 1000 * 999 / 2 / 2
     sizes = np.unique(cluster(crowd, [None] * len(crowd), THRESHOLD), return_counts=True)[1]
     assert sizes.max() > 0.98 * len(crowd)
 

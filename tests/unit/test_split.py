@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from luthier.config.settings import SplitSettings
 from luthier.core.errors import DataError, SettingsError
-from luthier.data.deal import Origin, held_share
+from luthier.data.cluster import link
+from luthier.data.deal import Deal, Origin, Shares, held_share
 from luthier.data.normal import normalized
 from luthier.data.split import Assignment, RowKey, split
 
@@ -159,6 +161,7 @@ def test_the_users_test_rows_stay_whole_and_overlaps_leave_training() -> None:
 def test_ten_questions_fill_every_part(seed: int) -> None:
     dealt = parts(different(10), SplitSettings(), seed)
     assert set(dealt.part) == {"train", "validation", "test"}
+    assert dealt.part.count("train") >= 5
 
 
 def test_the_cap_holds_and_old_rows_stay_while_rows_grow_a_little() -> None:
@@ -213,6 +216,21 @@ def test_shares_that_leave_nothing_to_train_are_refused() -> None:
         parts(different(20), SplitSettings(test_share=0.7, validation_share=0.4))
 
 
+def test_what_banding_missed_is_found_by_exact_search_and_set_aside() -> None:
+    keys = different(80)
+    keys += [key(1000 + i, row.question + " ok") for i, row in enumerate(keys)]
+    links = link([row.question for row in keys], 0.8)
+    assert len(links.left_P) == 80
+    nothing = np.empty(0, dtype=np.int64)
+    deal = Deal(keys, replace(links, left_P=nothing, right_P=nothing), Shares(0.3, 0.2), frozenset(), seed=0)
+    deal.run()
+    torn = {i for i in range(80) if deal.part[i] != deal.part[i + 80]}
+    assert len(torn) > 10
+    assert deal.set_aside_crossings(0.8) == len(torn)
+    assert {row for row, part in enumerate(deal.part) if part is None} == {i + 80 for i in torn}
+    assert not list(deal.crossings(0.8))
+
+
 def read_keys(path: Path, origin: Origin = "data") -> list[RowKey]:
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [key(i, record["text"], origin=origin, answer=record["label"]) for i, record in enumerate(records, 1)]
@@ -229,8 +247,10 @@ def test_planted_leaks_are_found_and_nothing_else_is_taken() -> None:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
-def test_a_real_task_loses_next_to_nothing() -> None:
-    keys = read_keys(DATA / "tasks" / "banking77" / "train.jsonl")
+@pytest.mark.parametrize("task", ["banking77", "snips"])
+def test_a_real_task_loses_next_to_nothing(task: str) -> None:
+    lines = (DATA / "tasks" / task / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    keys = [key(i, json.loads(line)["text"]) for i, line in enumerate(lines)]
     dealt = parts(keys, SplitSettings())
     sizes = Counter(dealt.part)
     assert sizes[None] < 0.001 * len(keys)

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from luthier.core.errors import SettingsError
 from luthier.data.minhash import Progress, near_pairs
 from luthier.data.normal import normalized
-from luthier.data.shingles import ShingleSets, shingle_sets
+from luthier.data.shingles import ShingleSets, distinct, shingle_sets
 
 _LOWEST_THRESHOLD = 0.3
 
@@ -64,13 +64,24 @@ def link(questions: Sequence[str], threshold: float, progress: Progress | None =
         )
     numbers: dict[str, int] = {}
     asked = [numbers.setdefault(normalized(text), len(numbers)) for text in questions]
-    distinct = list(numbers)
-    sets = shingle_sets(distinct) if threshold < 1 else ()
-    pairs = np.empty((2, 0), dtype=np.int64)
+    sets = shingle_sets(list(numbers)) if threshold < 1 else ()
+    total = sum(len(kind.members_N) for kind in sets)
+    codes = np.empty(0, dtype=np.int64)
+    done = 0
     for kind in sets:
-        found = near_pairs(kind, threshold, progress)
-        pairs = np.concatenate([pairs, kind.members_N[np.stack(found)]], axis=1)
-    return Links(np.array(asked, dtype=np.int64), distinct, pairs[0], pairs[1], sets)
+        left_P, right_P = near_pairs(kind, threshold, _within(progress, done, len(kind.members_N), total))
+        codes = np.concatenate([codes, kind.members_N[left_P] * len(numbers) + kind.members_N[right_P]])
+        done += len(kind.members_N)
+    # Texts of middle length are compared in both ways and can be found twice.
+    left_P, right_P = np.divmod(distinct(codes), max(1, len(numbers)))
+    return Links(np.array(asked, dtype=np.int64), list(numbers), left_P, right_P, sets)
+
+
+def _within(progress: Progress | None, done: int, share: int, total: int) -> Progress | None:
+    """Return a progress for one stretch of `share` out of `total`."""
+    if progress is None:
+        return None
+    return lambda part: progress((done + part * share) / total)
 
 
 def _first_places(keys: Iterable[Hashable]) -> np.ndarray:

@@ -49,13 +49,13 @@ def normalized(text: str) -> str:
 
     Marks that carry arithmetic (between two numbers, or a sign) stay, so that `8 - 3` is not `8 / 3`;
     marks outside the Latin, Greek and Cyrillic accents stay too, for in Hindi or Thai they are vowels.
-    A text of which nothing would remain is returned as it is.
+    A text of which nothing would remain is returned without the space around it.
     """
     folded = text.casefold() if text.isascii() else _without_accents(text)
     plain = " ".join(folded.translate(_SPACED).split())
     if _OPERATOR.search(plain):
         plain = " ".join(_STRAY_OPERATOR.sub(" ", plain).split())
-    return plain or text.strip() or text
+    return plain or text.strip()
 
 
 def content_key(row: Row) -> str:

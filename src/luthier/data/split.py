@@ -72,7 +72,7 @@ def split(
     dealt = [keys[place] for place in order]
     shares = _shares(dealt, settings, has_test, has_validation)
     files: dict[Part, bool] = {"test": has_test, "validation": has_validation}
-    closed = frozenset(part for part, has_file in files.items() if has_file)
+    closed: frozenset[Part] = frozenset(part for part, has_file in files.items() if has_file)
     links = link([key.question for key in dealt], settings.near_duplicate, progress)
     deal = Deal(dealt, links, shares, closed, seed)
     deal.run()
@@ -123,8 +123,8 @@ def _refuse_hollow_parts(deal: Deal, cluster: np.ndarray, shares: Shares) -> Non
         raise DataError(f"every one of the {num_data} rows asks {same}; there is nothing to hold out. {way_out}")
     if shares.test and not sizes["test"]:
         raise DataError(
-            f"the {num_data} rows ask only {deal.num_founded} different questions; at least 3 are needed to hold a test "
-            f"part out. {way_out}"
+            f"the {num_data} rows ask only {deal.num_founded} different questions; at least 3 are needed to "
+            f"hold a test part out. {way_out}"
         )
     largest = _largest(cluster)
     held_out = (sizes["test"] if shares.test else 0) + (sizes["validation"] if shares.validation else 0)
@@ -167,7 +167,7 @@ def _on_two_sides(deal: Deal, cluster: np.ndarray, threshold: float) -> JsonObje
     }
     if any(found.values()):
         raise ProofFailed(
-            f"the split leaks: {found} lie on two sides of it. This is an error in Luthier; nothing was trained."
+            f"the split leaks: {found} lie on two sides. This is an error in Luthier; nothing was trained."
         )
     return found
 
