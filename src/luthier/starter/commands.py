@@ -110,7 +110,9 @@ def utterance(rng: np.random.Generator, source: Source, action: Action) -> tuple
     text += pick(rng, _TAILS)
     if lower:
         return text.lower(), values
-    return _finished(rng, text), values
+    # A value that stands ahead keeps its own first letter.
+    capital = not ahead and chance(rng, 0.45)
+    return (text[0].upper() + text[1:] if capital else text) + pick(rng, ("", "", ".", ".", "!", "?")), values
 
 
 def form(rng: np.random.Generator, source: Source, fields: tuple[Field, ...]) -> tuple[str, dict[str, str]]:
@@ -166,10 +168,3 @@ def _fields(rng: np.random.Generator, source: Source, count: int) -> list[Field]
             fields[key] = Field(key, kind, tuple(phrases))
             used.update(phrases)
     return list(fields.values())
-
-
-def _finished(rng: np.random.Generator, text: str) -> str:
-    kind = rng.random()
-    if kind < 0.45:
-        text = text[0].upper() + text[1:]
-    return text + pick(rng, ("", "", ".", ".", "!", "?"))

@@ -10,7 +10,7 @@ from luthier.starter.draw import chance, fill, listed, pick, shuffled
 from luthier.starter.rows import Pair, chat, shown
 from luthier.starter.source import Source
 
-SHARE = 0.31
+SHARE = 0.30
 QUOTES_CORPUS = False
 
 _NESTS = listed(
