@@ -70,8 +70,8 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode marked texts, each as the beginning of a sequence, without adding BOS or EOS."""
-        plain = iter(self._batch([text for text in texts if not _is_marked(text)]))
-        return [self._pieces(text, after=False) if _is_marked(text) else next(plain) for text in texts]
+        plain = iter(self._batch([text for text in texts if not is_marked(text)]))
+        return [self._pieces(text, after=False) if is_marked(text) else next(plain) for text in texts]
 
     def encode_after(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode marked texts, each as the continuation of a sequence that is encoded already.
@@ -141,6 +141,11 @@ class Encoder:
         return behind[: len(newline)] == newline and behind[len(newline) :] != alone
 
 
+def is_marked(text: str) -> bool:
+    """Tell whether a marked text holds a control token of the user's."""
+    return _START in text or _END in text
+
+
 def unmark(text: str) -> str:
     """Return a marked text as the user wrote it."""
     return _PIECES.sub(lambda match: _MARKERS.get(match[1], match[1]) if match[1] is not None else "", text)
@@ -153,10 +158,6 @@ def _any_of(tokens: set[str]) -> re.Pattern[str]:
 
 def _wrapped(match: re.Match[str]) -> str:
     return f"{_START}{_NAMES.get(match[0], match[0])}{_END}"
-
-
-def _is_marked(text: str) -> bool:
-    return _START in text or _END in text
 
 
 def _strip_anchor(encode: Callable[[str], list[int]], text: str) -> list[int]:

@@ -103,6 +103,13 @@ class Renderer:
         self._check_bos(tokens)
         return tokens
 
+    def request(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> JsonObject:
+        """Return what any other program hands to `apply_chat_template` for the same prompt.
+
+        Raises RowProblem where a message holds control tokens, which other programs would not read as text.
+        """
+        return self.template.request(messages, tools)
+
     def unrender(self, tokens: Sequence[int]) -> str:
         """Return the content of an answer from its tokens."""
         return self.template.unrender(tokens)

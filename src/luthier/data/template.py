@@ -13,14 +13,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from jinja2 import TemplateError
 
 from luthier.core.errors import ModelError
 from luthier.core.types import Conversation, JsonObject, JsonValue, Message
-from luthier.data.encode import Encoder, unmark
+from luthier.data.encode import Encoder, is_marked, unmark
 from luthier.data.problems import RowProblem
 
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ class ChatTemplate:
         stop_tokens: Sequence[int] = (),
     ) -> None:
         self._apply: Callable[..., object] = tokenizer.apply_chat_template
-        if enable_thinking is not None:
-            self._apply = partial(tokenizer.apply_chat_template, enable_thinking=enable_thinking)
+        self._options: JsonObject = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         source = tokenizer.chat_template
         self.exists = bool(source)
         self.encoder = Encoder(tokenizer, "\0".join(source.values()) if isinstance(source, dict) else source or "")
@@ -116,6 +114,16 @@ class ChatTemplate:
         """Return what the model is served for these messages, generation prompt included; marked."""
         return self._render(*self._prepared(messages, tools), generation=True)
 
+    def request(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> JsonObject:
+        """Return `messages`, `tools` and `options` as any other program hands them to `apply_chat_template`.
+
+        Raises RowProblem where they hold control tokens, which other programs would not read as text.
+        """
+        prepared, marked = self._prepared(messages, tools)
+        if is_marked(json.dumps([prepared, marked], ensure_ascii=False)):
+            raise RowProblem("control-token-in-text", "a message holds the text of a control token.")
+        return {"messages": [*prepared], "tools": [*marked], "options": dict(self._options)}
+
     def unrender(self, tokens: Sequence[int]) -> str:
         """Return the content of an answer: without end-of-turn token, reasoning and what the template puts in front."""
         end = len(tokens)
@@ -155,7 +163,11 @@ class ChatTemplate:
                 "an instruction-tuned model, or put a template into the model's folder; plain text needs none."
             )
         try:
-            return str(self._apply(messages, tools=tools or None, tokenize=False, add_generation_prompt=generation))
+            return str(
+                self._apply(
+                    messages, tools=tools or None, tokenize=False, add_generation_prompt=generation, **self._options
+                )
+            )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
             raise RowProblem(
                 "template-failed", f"the model's chat template refuses this conversation: {unmark(str(error))}"
