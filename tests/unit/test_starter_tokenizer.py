@@ -46,9 +46,8 @@ def _pieces(tokenizer: Tokenizer, text: str) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(word=st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=14))
-def test_a_word_behind_a_space_has_the_same_pieces_but_for_the_first(word: str) -> None:
-    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    bare, spaced = _pieces(tokenizer, word), _pieces(tokenizer, f" {word}")
+def test_a_word_behind_a_space_has_the_same_pieces_but_for_the_first(plain: Tokenizer, word: str) -> None:
+    bare, spaced = _pieces(plain, word), _pieces(plain, f" {word}")
     assert spaced in ([SPACE, *bare], [SPACE + bare[0], *bare[1:]])
 
 
@@ -92,10 +91,9 @@ def test_the_special_tokens_come_first_and_make_a_round_trip(chat: PreTrainedTok
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=60))
-def test_every_text_comes_back(text: str) -> None:
-    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
-    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+def test_every_text_comes_back(plain: Tokenizer, text: str) -> None:
+    ids = plain.encode(text, add_special_tokens=False).ids
+    assert plain.decode(ids, skip_special_tokens=False) == text
 
 
 def test_the_file_is_a_stock_bpe_with_the_gpt2_split() -> None:
