@@ -14,7 +14,7 @@ from luthier.core.journal import Journal, entries
 from luthier.core.types import JsonObject, Part
 
 RUNS = Path("runs")
-STAGES = ("read", "check", "split", "plan", "train", "compare", "export", "report")
+STAGES = ("read", "split", "check", "plan", "train", "compare", "export", "report")
 
 
 class RunDir:
@@ -28,14 +28,14 @@ class RunDir:
         self.ledger = path / "ledger.parquet"
         self.findings = path / "findings.json"
         self.data = path / "data"
-        self.rows = self.data / "rows.parquet"
+        self.assignment = self.data / "assignment.parquet"
+        self.certificate = self.data / "split.json"
         self.rejected = self.data / "rejected.jsonl"
         self.metrics = path / "metrics.jsonl"
         self.timings = path / "timings.jsonl"
         self.events = path / "events.jsonl"
         self.log = path / "log.txt"
         self.checkpoints = path / "checkpoints"
-        self.best = path / "best"
         self.answers = path / "answers"
         self.verdict = path / "verdict.json"
         self.report = path / "report.html"
@@ -45,6 +45,10 @@ class RunDir:
     def part(self, part: Part) -> Path:
         """The rows of one part, as Parquet."""
         return self.data / f"{part}.parquet"
+
+    def read_rows(self, origin: str) -> Path:
+        """The usable rows of one source (`data`, `test`, `validation`) before the split, as Parquet."""
+        return self.data / f"read-{origin}.parquet"
 
     def arm_answers(self, arm: str) -> Path:
         """Every graded answer of one arm, as Parquet."""
@@ -64,6 +68,11 @@ class RunDir:
     def done(self, stage: str) -> bool:
         """Tell whether a stage has finished in this folder."""
         return any(entry["event"] == "stage_done" and entry["stage"] == stage for entry in entries(self.events))
+
+    def is_whole_road(self) -> bool:
+        """Tell whether this run was started to go on beyond the weights, to verdict and report."""
+        roads = [entry["road"] for entry in entries(self.events) if entry["event"] == "started"]
+        return not roads or "compare" in str(roads[0])
 
     def mark_done(self, stage: str) -> None:
         """Record that a stage has finished; everything it wrote must be on disk already."""

@@ -1,0 +1,224 @@
+"""The command line: one short function a command; what it does is in `recipes/`.
+
+Words and progress go to standard error, results to standard output. Imports that take time stand
+inside the commands, so that help answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.core.errors import LuthierError
+
+app = typer.Typer(
+    name="luthier", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Fine-tune language models end to end: raw examples in, a tuned model and the measured proof out.",
+)  # fmt: skip
+
+Model = Annotated[str | None, typer.Option(help="A hub id, a local folder, or `starter`, which ships with Luthier.")]
+Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")]
+Out = Annotated[Path | None, typer.Option(help="The run folder; absent or empty.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+@app.command()
+def run(
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")] = None,
+    model: Model = None,
+    input: Annotated[str | None, typer.Option(help="The column with the input.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object.")] = None,
+    test: Annotated[str | None, typer.Option(help="Your own test file.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Your own validation file.")] = None,
+    group: Annotated[str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")] = None,
+    config: Config = None,
+    set: Set = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Read, check, split, plan, train, compare, export, report."""
+    from luthier.recipes.voice import Voice
+
+    settings = _settings(
+        config, set,
+        {
+            "data.path": data, "model.name": model, "data.input": input, "data.output": output.split(",") if output else None,
+            "data.test": test, "data.validation": validation, "data.group": group,
+        },
+    )  # fmt: skip
+    voice = Voice()
+    from luthier.recipes.doctor import say_model
+
+    say_model(settings, voice)
+    from luthier.recipes import run as recipe
+
+    _show_verdict(recipe.run(None, settings, out, voice), json)
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A YAML file of settings.")], set: Set = None, out: Out = None, json: Json = False
+) -> None:
+    """Train what a settings file says, up to the exported weights."""
+    from luthier.recipes import run as recipe
+    from luthier.recipes.voice import Voice
+
+    folder = recipe.train(_settings([file], set, {}), out, Voice())
+    _print({"run": str(folder.path), "package": str(folder.package)} if json else str(folder.package))
+
+
+@app.command()
+def resume(run: Run, json: Json = False) -> None:
+    """Go on at the first stage that did not finish."""
+    from luthier.recipes import run as recipe
+    from luthier.recipes.voice import Voice
+
+    folder = recipe.resume(run, Voice())
+    if folder.verdict.exists():
+        _show_verdict(folder, json)
+
+
+@app.command()
+def compare(run: Run, json: Json = False) -> None:
+    """Show a run's verdict; answer what is not yet answered."""
+    from luthier.recipes import compare as recipe
+    from luthier.recipes.voice import Voice
+
+    _show_verdict(recipe.compare(run, Voice()), json)
+
+
+@app.command()
+def chat(
+    run: Run,
+    arm: Annotated[str, typer.Option(help="zero_shot or tuned.")] = "tuned",
+    prompt: Annotated[str | None, typer.Option(help="Answer this one prompt and end.")] = None,
+) -> None:
+    """Talk with the tuned model, or with the base model."""
+    from luthier.recipes import chat as recipe
+
+    for piece in recipe.chat(run, arm, prompt, sys.stdin):
+        print(piece, end="", flush=True)
+
+
+@app.command()
+def export(
+    run: Run,
+    format: Annotated[str, typer.Option(help="adapter or merged.")],
+    to: Annotated[Path | None, typer.Option(help="The folder to write; the run's own package when absent.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the adapter or merged weights, proven equal to the trained model."""
+    from luthier.recipes import export as recipe
+    from luthier.recipes.voice import Voice
+
+    path, certificate = recipe.export(run, format, to, Voice())
+    _print({"package": str(path), "certificate": certificate} if json else str(path))
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = Path("runs"), json: Json = False
+) -> None:
+    """List the runs in a folder, newest first."""
+    from luthier.recipes import runs as recipe
+
+    _print(recipe.runs(folder) if json else recipe.table(folder))
+
+
+@app.command()
+def show(
+    run: Run,
+    row: Annotated[str | None, typer.Option(help="The number of a training row (1 is the first) or a row id.")] = None,
+    json: Json = False,
+) -> None:
+    """Show where a run stands, or one row with its trained tokens highlighted."""
+    from luthier.recipes import show as recipe
+
+    _print(recipe.as_json(run, row) if json else recipe.as_text(run, row))
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this machine has, what is fast on it, and which models fit."""
+    from luthier.recipes import doctor as recipe
+
+    facts = recipe.doctor()
+    _print(facts if json else recipe.as_text(facts))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the settings."""
+    from luthier.config.settings import Settings
+
+    _print(Settings.model_json_schema())
+
+
+def main() -> None:
+    """Run the command line; errors become one message and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except LuthierError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped.", 130)
+    except typer.Abort:
+        _fail("stopped.", 130)
+    except Exception as error:
+        _fail_unexpected(error)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"luthier: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _fail_unexpected(error: Exception) -> None:
+    """Usage errors are the user's (2); anything else is ours, with its trace (1)."""
+    import traceback
+
+    import click
+
+    if isinstance(error, click.ClickException):
+        error.show()
+        sys.exit(error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        sys.exit(1)
+    traceback.print_exc()
+    _fail(f"failed: {error}", 1)
+
+
+def _settings(config: list[Path] | None, assignments: list[str] | None, flags: dict[str, Any]):  # noqa: ANN202
+    from luthier.config.load import load
+
+    return load(config or [], assignments or [], flags)
+
+
+def _print(value: Any) -> None:
+    if isinstance(value, str):
+        print(value)
+    elif isinstance(value, dict | list):
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        Console().print(value)
+
+
+def _show_verdict(folder: Any, as_json: bool) -> None:
+    verdict = json.loads(folder.verdict.read_text(encoding="utf-8"))
+    if as_json:
+        _print(verdict)
+        return
+    from luthier.verdict.table import terminal_table
+
+    _print(terminal_table(verdict))
+    print(f"\n{verdict['because']}\n\nreport: {folder.report}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Rendered sequences to batches: which rows make up each step, and how they lie in memory.
+
+The order is a pure function of (seed, epoch), so nothing has to be saved to resume at any step.
+Shapes: B sequences side by side, L positions, T targets.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from luthier.core.hashing import generator
+from luthier.core.types import Rendered
+
+Layout = Literal["padded", "packed"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What goes through the model at once.
+
+    `tokens_BL` and `position_BL` are int64. A padded batch has one sequence a row; a packed one has
+    B = 1 and its sequences one behind another, and tokens see only their own sequence. `lengths`
+    are those of the sequences in order. Target t is predicted by the flat position `index_T[t]` of B x L.
+    """
+
+    tokens_BL: np.ndarray
+    position_BL: np.ndarray
+    lengths: tuple[int, ...]
+    index_T: np.ndarray
+    target_T: np.ndarray
+    weight_T: np.ndarray
+    rows: tuple[str, ...]
+    layout: Layout
+
+    @property
+    def num_tokens(self) -> int:
+        """The rows' own tokens, without padding."""
+        return sum(self.lengths)
+
+
+class SequenceStore:
+    """All rendered sequences of one part, end to end in flat arrays."""
+
+    def __init__(self, sequences: Sequence[Rendered]) -> None:
+        self.rows = [sequence.row for sequence in sequences]
+        self.lengths = np.array([len(sequence.tokens_L) for sequence in sequences], dtype=np.int64)
+        self._ends = np.cumsum(self.lengths)
+        empty = np.zeros(0)
+        self._tokens = np.concatenate([s.tokens_L for s in sequences] or [empty]).astype(np.int32)
+        self._weights = np.concatenate([s.weight_L for s in sequences] or [empty]).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_tokens(self) -> int:
+        """All tokens of all sequences."""
+        return len(self._tokens)
+
+    @property
+    def num_trained(self) -> int:
+        """All targets of all sequences."""
+        return int(np.count_nonzero(self._weights))
+
+    def longest_answer(self) -> int:
+        """The longest unbroken run of trained tokens."""
+        padded_with_zero = np.concatenate([[0], (self._weights > 0).astype(np.int8), [0]])
+        borders = np.flatnonzero(np.diff(padded_with_zero))
+        return int((borders[1::2] - borders[::2]).max(initial=0))
+
+    def digest(self) -> bytes:
+        """Bytes that change with any token, weight or border."""
+        return self._tokens.tobytes() + self._weights.tobytes() + self.lengths.tobytes()
+
+    def tokens(self, index: int) -> np.ndarray:
+        """The token ids of one sequence."""
+        return self._tokens[self._ends[index] - self.lengths[index] : self._ends[index]]
+
+    def weights(self, index: int) -> np.ndarray:
+        """The target weights of one sequence."""
+        return self._weights[self._ends[index] - self.lengths[index] : self._ends[index]]
+
+
+def steps_of_epoch(lengths: np.ndarray, batch_tokens: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Deal one epoch's sequences, in the order drawn from (seed, epoch), into optimizer steps.
+
+    A step takes sequences until it holds `batch_tokens` tokens; the last one takes what is left,
+    or is joined to the one before it when it would hold less than half a step.
+    """
+    order = generator(seed, "order", epoch).permutation(len(lengths))
+    step_of = (np.cumsum(lengths[order]) - 1) // batch_tokens
+    steps = np.split(order, np.flatnonzero(np.diff(step_of)) + 1)
+    if len(steps) > 1 and lengths[steps[-1]].sum() < batch_tokens / 2:
+        steps[-2:] = [np.concatenate(steps[-2:])]
+    return steps
+
+
+def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, layout: Layout) -> Iterator[Batch]:
+    """Cut one step into batches of at most `micro_tokens` positions, padding included, longest rows first."""
+    by_length = indices[np.argsort(store.lengths[indices], kind="stable")[::-1]]
+    lengths = store.lengths[by_length]
+    start = 0
+    while start < len(by_length):
+        if layout == "packed":
+            end = start + max(1, int(np.searchsorted(np.cumsum(lengths[start:]), micro_tokens, side="right")))
+            yield packed(store, by_length[start:end])
+        else:
+            end = start + max(1, micro_tokens // int(lengths[start]))
+            yield padded(store, by_length[start:end])
+        start = end
+
+
+def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
+    """Lay sequences side by side, padded on the right to the longest."""
+    return _lay(store, indices, [(row, 0) for row in range(len(indices))], int(max(store.lengths[i] for i in indices)), "padded")
+
+
+def packed(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
+    """Lay sequences one behind another in a single row, without padding."""
+    lengths = [int(store.lengths[index]) for index in indices]
+    starts = [0, *np.cumsum(lengths).tolist()]
+    return _lay(store, indices, [(0, start) for start in starts[:-1]], starts[-1], "packed")
+
+
+def _lay(
+    store: SequenceStore, indices: Sequence[int] | np.ndarray, places: Sequence[tuple[int, int]], width: int, layout: Layout
+) -> Batch:
+    tokens = np.zeros((places[-1][0] + 1, width), dtype=np.int64)
+    position = np.zeros_like(tokens)
+    index, target, weight = [], [], []
+    for sequence, (row, start) in zip(indices, places, strict=True):
+        ids, weights = store.tokens(sequence), store.weights(sequence)
+        tokens[row, start : start + len(ids)] = ids
+        position[row, start : start + len(ids)] = np.arange(len(ids))
+        trained = np.flatnonzero(weights)
+        index.append(row * width + start + trained - 1)
+        target.append(ids[trained])
+        weight.append(weights[trained])
+    return Batch(
+        tokens_BL=tokens,
+        position_BL=position,
+        lengths=tuple(int(store.lengths[sequence]) for sequence in indices),
+        index_T=np.concatenate(index).astype(np.int64),
+        target_T=np.concatenate(target).astype(np.int64),
+        weight_T=np.concatenate(weight).astype(np.float32),
+        rows=tuple(store.rows[sequence] for sequence in indices),
+        layout=layout,
+    )

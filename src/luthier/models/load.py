@@ -1,0 +1,139 @@
+"""Models and tokenizers from a name: `starter`, a local folder, or a hub id.
+
+Safe by default: weights in safetensors only, no code from the model's repository, ever.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from luthier.config.settings import LlamaInit, ModelSettings
+from luthier.core.errors import ModelError
+from luthier.core.hashing import derived_seed
+from luthier.core.types import JsonObject
+
+STARTER = "starter"
+_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk: `name` as the user gave it, `revision` the hub commit where there is one."""
+
+    name: str
+    path: Path
+    revision: str | None
+    config: JsonObject
+
+
+def find_model(settings: ModelSettings) -> ModelFolder:
+    """Return the folder of the model that the settings name; raise ModelError that says how to get it."""
+    if settings.init is not None:
+        path = Path(settings.init.tokenizer)
+        if not (path / "tokenizer.json").exists():
+            raise ModelError(f"model.init.tokenizer: there is no tokenizer.json in {path}.")
+        return ModelFolder("random weights", path, None, {})
+    if settings.name == STARTER:
+        return _checked(STARTER, Path(str(files("luthier.starter") / "model")), None)
+    path = Path(settings.name)
+    if path.is_dir():
+        return _checked(settings.name, path, None)
+    if settings.name.count("/") != 1 or settings.name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"there is no folder {settings.name}, and {settings.name!r} is no hub id (owner/name). "
+            "Give a local model folder, a hub id, or `starter`."
+        )
+    return _from_hub(settings.name, settings.revision)
+
+
+def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
+    """Load the tokenizer with its chat template."""
+    try:
+        return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the tokenizer of {folder.name} in {folder.path} cannot be loaded: {error}") from error
+
+
+def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> PreTrainedModel:
+    """Load the weights in `dtype` onto `device`, ready for training or inference."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder.path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the model {folder.name} in {folder.path} cannot be loaded: {error}") from error
+    return model.to(device)
+
+
+def random_model(init: LlamaInit, tokenizer: PreTrainedTokenizerBase, seed: int, dtype: torch.dtype) -> PreTrainedModel:
+    """Make a Llama of the given shape from random weights that depend on the seed alone.
+
+    Weights are normal with deviation 0.02, and 0.02 / sqrt(2 x layers) for the layers that write
+    into the residual stream (Radford et al. 2019, GPT-2, section 2.3).
+    """
+    shape = init.model_dump(exclude={"tokenizer", "rope_theta"})
+    config = LlamaConfig(
+        **shape, vocab_size=len(tokenizer), rope_parameters={"rope_type": "default", "rope_theta": init.rope_theta},
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa", initializer_range=0.02,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(derived_seed(seed, "init"))
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if parameter.dim() < 2:
+                continue
+            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            deviation = 0.02 / (2 * init.num_hidden_layers) ** 0.5 if residual else 0.02
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation)
+    model.tie_weights()
+    return model.to(dtype)
+
+
+def context_length(folder: ModelFolder) -> int:
+    """The longest sequence that the model takes, in tokens; 2,048 where its config does not say."""
+    text = folder.config.get("text_config", folder.config)
+    assert isinstance(text, dict)
+    length = text.get("max_position_embeddings")
+    return length if isinstance(length, int) else 2048
+
+
+def _checked(name: str, path: Path, revision: str | None) -> ModelFolder:
+    config_file = path / "config.json"
+    if not config_file.is_file():
+        raise ModelError(f"{path} is no model folder: it has no config.json.")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{config_file} is not valid JSON: {error}") from error
+    for file in ("config.json", "tokenizer_config.json"):
+        text = (path / file).read_text(encoding="utf-8") if (path / file).is_file() else ""
+        if '"auto_map"' in text:
+            raise ModelError(
+                f"{name} needs code from its own repository ({file} has auto_map), which Luthier never runs. "
+                "Choose a model whose architecture transformers itself has."
+            )
+    if not any(path.glob("*.safetensors")):
+        found = ", ".join(sorted(file.name for file in path.glob("*.bin"))) or "no weights at all"
+        raise ModelError(f"{name} has no safetensors weights ({found} in {path}). Pickled weights are never loaded; convert them to safetensors first.")
+    return ModelFolder(name, path, revision, config)
+
+
+def _from_hub(name: str, revision: str | None) -> ModelFolder:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        path = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"the hub has no model {name!r}, or it is private and HF_TOKEN does not open it.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"the model {name!r} is not on this machine and the hub cannot be reached. On a machine with a network run "
+            f"`hf download {name}`, copy the folder here, and give its path as --model; or use --model starter."
+        ) from error
+    return _checked(name, path, path.name if path.parent.name == "snapshots" else revision)

@@ -1,0 +1,176 @@
+"""A run in the making: its folder, its settings, and what the stages share, each made when first asked for.
+
+A stage that ran in an earlier process left its results in the folder, so everything here can be made
+again from the folder alone; that is what `resume` rests on.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from luthier.config.load import dump, with_values
+from luthier.config.settings import Settings
+from luthier.core.errors import RunFailed
+from luthier.core.hardware import processor
+from luthier.core.hashing import bytes_hash, file_hash, text_hash
+from luthier.core.journal import entries
+from luthier.core.rundir import RunDir, write_atomically
+from luthier.core.types import JsonObject, Part, Rendered, Row
+from luthier.data.loader import SequenceStore
+from luthier.data.problems import RowProblem
+from luthier.data.render import Renderer, render_all
+from luthier.data.store import count_stored, read_stored
+from luthier.models import adapters
+from luthier.models.load import ModelFolder, context_length, find_model, load_model, load_tokenizer, random_model
+from luthier.recipes.voice import Voice
+from luthier.train import checkpoint
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass
+class RenderedPart:
+    """One part as token sequences, with the rows that could not be rendered."""
+
+    rows: list[Row]
+    sequences: list[Rendered]
+    problems: dict[str, RowProblem]
+
+    @cached_property
+    def store(self) -> SequenceStore:
+        """The sequences as flat arrays."""
+        return SequenceStore(self.sequences)
+
+
+class Job:
+    """What the stages of one run share."""
+
+    def __init__(self, run: RunDir, settings: Settings, voice: Voice) -> None:
+        self.run, self.settings, self.voice = run, settings, voice
+        voice.log = run.log
+        self._rendered: dict[Part, RenderedPart] = {}
+
+    def resolve(self, values: JsonObject) -> None:
+        """Replace settings by what was chosen for them, and write them back to config.yaml."""
+        self.settings = with_values(self.settings, values)
+        write_atomically(self.run.config, dump(self.settings).encode())
+
+    @cached_property
+    def folder(self) -> ModelFolder:
+        """The base model on disk."""
+        return find_model(self.settings.model)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base model's tokenizer."""
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def context(self) -> int:
+        """The longest sequence of the model, in tokens."""
+        init = self.settings.model.init
+        return init.max_position_embeddings if init else context_length(self.folder)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Rows to tokens, by the model's chat template."""
+        max_length = min(self.settings.train.max_length or self.context, self.context)
+        return Renderer(
+            self.tokenizer, max_length=max_length, truncate=self.settings.train.truncate, enable_thinking=self.settings.model.enable_thinking
+        )
+
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the model computes in, once chosen."""
+        assert self.settings.model.dtype
+        return DTYPES[self.settings.model.dtype]
+
+    def rows(self, part: Part) -> list[Row]:
+        """The rows of one part."""
+        return list(read_stored(self.run.part(part)))
+
+    def rendered(self, part: Part) -> RenderedPart:
+        """One part as token sequences; rendered once."""
+        if part not in self._rendered:
+            objective = "text" if self.settings.train.objective == "text" else "sft"
+            rows, sequences, problems = [], [], {}
+            stored = read_stored(self.run.part(part))
+            count = count_stored(self.run.part(part))
+            for row, result in render_all(self.voice.track(f"tokenize {part}", stored, count), self.renderer, objective):
+                if isinstance(result, RowProblem):
+                    problems[row.id] = result
+                else:
+                    rows.append(row)
+                    sequences += result
+            self._rendered[part] = RenderedPart(rows, sequences, problems)
+        return self._rendered[part]
+
+    def base_model(self) -> PreTrainedModel:
+        """Load the model as it is before training."""
+        init = self.settings.model.init
+        if init is not None:
+            return random_model(init, self.tokenizer, self.settings.seed, self.dtype).to(self.device)
+        return load_model(self.folder, self.dtype, self.device)
+
+    def trainable_model(self) -> torch.nn.Module:
+        """Load the model and make the weights trainable that the method trains."""
+        model, train = self.base_model(), self.settings.train
+        if train.method == "lora":
+            return adapters.add_lora(model, train.lora, self.settings.seed, str(self.folder.name), self.folder.revision)
+        return adapters.train_all(model)
+
+    def tuned_model(self) -> torch.nn.Module:
+        """Load the model with the best weights of the training."""
+        model = self.trainable_model()
+        step = self.training["best_step"]
+        assert isinstance(step, int)
+        tensors = checkpoint.load(self.run.checkpoints / f"{step:06d}").tensors
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(tensors[f"master.{name}"])
+        return model.eval()
+
+    @property
+    def training(self) -> JsonObject:
+        """How training ended; raises RunFailed when it has not."""
+        for entry in entries(self.run.events):
+            if entry["event"] == "trained":
+                return entry
+        raise RunFailed(f"{self.run.path} has not finished training; go on with: luthier resume {self.run.path}")
+
+    @property
+    def plan(self) -> JsonObject:
+        """What was predicted."""
+        return json.loads(self.run.plan.read_text(encoding="utf-8"))
+
+    def fingerprint(self) -> JsonObject:
+        """All that the trained weights depend on, to the bit."""
+        train = self.rendered("train").store
+        return {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else processor(),
+            "threads": torch.get_num_threads(),
+            "data": bytes_hash(train.digest()),
+            "settings": text_hash(dump(self.settings)),
+            "base": _weights_hash(self.folder.path) if self.settings.model.init is None else "random",
+        }
+
+    def load_sequences(self, parts: Sequence[Part]) -> list[SequenceStore]:
+        """The token sequences of several parts."""
+        return [self.rendered(part).store for part in parts]
+
+
+def _weights_hash(folder: Path) -> str:
+    return text_hash("".join(file_hash(path) for path in sorted(folder.glob("*.safetensors"))))
+

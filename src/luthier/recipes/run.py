@@ -1,0 +1,88 @@
+"""The main road: raw examples in; a tuned model and the measured proof out.
+
+Read this to know the product. Every stage leaves its result in the run folder, is skipped when it
+is there already, and can be stopped at any instant; `resume` walks the same road again.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from luthier.config.load import dump, load
+from luthier.config.settings import Settings
+from luthier.core.rundir import RunDir, create, open_run, write_atomically, write_json
+from luthier.recipes.compare import compare_stage
+from luthier.recipes.environment import environment
+from luthier.recipes.export import export_stage
+from luthier.recipes.job import Job
+from luthier.recipes.plan import plan_stage
+from luthier.recipes.prepare import Source, check_stage, name_of, read_stage, split_stage
+from luthier.recipes.report import report_stage
+from luthier.recipes.train import train_stage
+from luthier.recipes.voice import Voice
+
+Stage = tuple[str, Callable[[Job], None]]
+
+
+def run(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> RunDir:
+    """Walk the whole road in a new run folder; `source` overrides `data.path` or holds rows from Python."""
+    return _walk(_new_job(source, settings, out, voice), _whole_road(source))
+
+
+def train(settings: Settings, out: Path | None, voice: Voice) -> RunDir:
+    """Walk the road without the comparison: for pretraining, and where the proof is made elsewhere."""
+    return _walk(_new_job(None, settings, out, voice), _road_to_weights())
+
+
+def resume(path: Path, voice: Voice) -> RunDir:
+    """Go on at the first stage that did not finish; raise RunFolderError when there is nothing to go on with."""
+    folder = open_run(path)
+    job = Job(folder, _settings_of(folder), voice)
+    road = _whole_road(None) if job.run.is_whole_road() else _road_to_weights()
+    if all(folder.done(name) for name, _ in road):
+        voice.say(f"{path} is finished; nothing to do.")
+        return folder
+    return _walk(job, road)
+
+
+def _new_job(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> Job:
+    if isinstance(source, str | Path):
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"path": str(source)})})
+    folder = create(out, name_of(settings.data.path if source is None else source))
+    write_atomically(folder.config, dump(settings).encode())
+    return Job(folder, settings, voice)
+
+
+def _whole_road(source: Source | None) -> list[Stage]:
+    return [
+        ("read", lambda job: read_stage(job, source)),
+        ("split", split_stage),
+        ("check", check_stage),
+        ("plan", plan_stage),
+        ("train", train_stage),
+        ("compare", compare_stage),
+        ("export", export_stage),
+        ("report", report_stage),
+    ]
+
+
+def _road_to_weights() -> list[Stage]:
+    return [stage for stage in _whole_road(None) if stage[0] not in ("compare", "report")]
+
+
+def _walk(job: Job, road: list[Stage]) -> RunDir:
+    with job.run.held():
+        if job.settings.threads is not None:
+            torch.set_num_threads(job.settings.threads)
+        write_json(job.run.env, environment())
+        job.run.event("started", road=[name for name, _ in road])
+        for name, stage in road:
+            if not job.run.done(name):
+                stage(job)
+                job.run.mark_done(name)
+    return job.run
+
+
+def _settings_of(folder: RunDir) -> Settings:
+    return load([folder.config])

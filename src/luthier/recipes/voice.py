@@ -1,0 +1,55 @@
+"""What a recipe says while it works: lines and live progress on standard error, the same lines in the run's log."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+class Bar:
+    """One progress bar; `show` moves it and replaces the words behind it."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def show(self, done: float, words: str = "") -> None:
+        """Set how much is done, in the units of the bar's total."""
+        self._progress.update(self._task, completed=done, words=words)
+
+
+class Voice:
+    """Speaks on standard error; `log` is a file that keeps every line, `quiet` leaves the screen alone."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.log: Path | None = None
+
+    def say(self, line: str, *, style: str | None = None) -> None:
+        """Print one line and keep it in the log."""
+        self.console.print(line, style=style, markup=False, soft_wrap=True)
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+
+    @contextmanager
+    def bar(self, title: str, total: float | None) -> Iterator[Bar]:
+        """Show a live bar with elapsed and remaining time while the block runs."""
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield Bar(progress, progress.add_task(title, total=total, words=""))
+
+    def track(self, title: str, items: Iterable[Item], total: int | None) -> Iterator[Item]:
+        """Yield the items while a bar counts them."""
+        with self.bar(title, total) as bar:
+            for done, item in enumerate(items, start=1):
+                yield item
+                if done % 32 == 0 or done == total:
+                    bar.show(done)

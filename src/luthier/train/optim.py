@@ -1,0 +1,97 @@
+"""AdamW over float32 masters of the trained weights.
+
+A bfloat16 weight has 8 bits of mantissa: an update of less than 1/256 of it is lost. So every
+trained tensor that is not float32 has a float32 master that the optimizer moves, and gradients of
+micro-batches are added up in float32. Update rule: Loshchilov and Hutter 2017, arXiv 1711.05101.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from luthier.config.settings import TrainSettings
+
+
+class MasterAdamW:
+    """AdamW with float32 masters; `parameters` maps names to the tensors that are trained."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainSettings) -> None:
+        self.parameters = dict(parameters)
+        self.clip = settings.clip
+        self.masters = {name: _master(parameter) for name, parameter in self.parameters.items()}
+        matrices = [master for master in self.masters.values() if master.dim() >= 2]
+        vectors = [master for master in self.masters.values() if master.dim() < 2]
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=1e-8, fused=True
+        )
+
+    def accumulate(self) -> None:
+        """Add the gradients of the last backward pass to the masters' and clear them."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            master = self.masters[name]
+            if master is not parameter:
+                gradient = parameter.grad.float()
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                parameter.grad = None
+
+    def step(self, lr: float) -> float:
+        """Clip, update, write the weights back; return the gradient norm before clipping."""
+        trained = [master for master in self.masters.values() if master.grad is not None]
+        norm = torch.nn.utils.get_total_norm([master.grad for master in trained if master.grad is not None])
+        if self.clip:
+            torch.nn.utils.clip_grads_with_norm_(trained, self.clip, norm)
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        self.write_back()
+        return norm.item()
+
+    def forget_gradients(self) -> None:
+        """Drop all gradients, of a step that is given up."""
+        self._adamw.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Copy the masters into the weights that the model computes with."""
+        for name, parameter in self.parameters.items():
+            if self.masters[name] is not parameter:
+                parameter.copy_(self.masters[name])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all that a checkpoint needs: masters and the averages of each, float32."""
+        out: dict[str, torch.Tensor] = {}
+        for name, master in self.masters.items():
+            out[f"master.{name}"] = master.detach()
+            state = self._adamw.state.get(master, {})
+            for key in ("exp_avg", "exp_avg_sq", "step"):
+                if key in state:
+                    out[f"{key}.{name}"] = state[key]
+        return out
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take the tensors of a checkpoint over."""
+        for name, master in self.masters.items():
+            master.copy_(tensors[f"master.{name}"])
+            if f"exp_avg.{name}" in tensors:
+                self._adamw.state[master] = {
+                    "step": tensors[f"step.{name}"].clone(),
+                    "exp_avg": tensors[f"exp_avg.{name}"].to(master.device).clone(),
+                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master.device).clone(),
+                }
+        self.write_back()
+
+
+def _master(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+    if parameter.dtype == torch.float32:
+        return parameter
+    return torch.nn.Parameter(parameter.detach().float().clone())

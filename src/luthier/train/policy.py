@@ -1,0 +1,119 @@
+"""The model as the objectives see it: batches in, sums of weighted log-probabilities out.
+
+The decoder runs once over the batch and only the trained positions go through the output
+layer (`kernels/head.py`). Whether that equals the model's own logits is proven on a batch
+before training; a model whose logits are scaled or capped behind the output layer takes the
+slow path through the model's own forward. Shapes as in `data/loader.py`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from luthier.core.errors import ProofFailed
+from luthier.data.loader import Batch
+from luthier.kernels import attention, head
+
+_Inputs = dict[str, torch.Tensor | attention.Runs]
+
+_LOGIT_TRANSFORMS = {
+    "final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0, "lm_head_multiplier": 1.0,
+    "logits_scaling_factor": 1.0, "output_multiplier_scale": 1.0,
+}  # fmt: skip
+
+
+class Policy:
+    """A causal language model that answers with losses and log-probabilities per batch."""
+
+    def __init__(self, model: torch.nn.Module, *, compiled: bool = False) -> None:
+        self.model = model
+        self.stock = stock_model(model)
+        self.decoder = self.stock.get_decoder()
+        self.head = self.stock.get_output_embeddings()
+        self.fused = head_is_plain(self.stock)
+        self._run: Callable[..., torch.Tensor] = torch.compile(self._hidden, dynamic=False) if compiled else self._hidden
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.head.weight.device
+
+    def weighted_nll(self, batch: Batch) -> torch.Tensor:
+        """Return the sum over targets of weight times negative log-probability, a float32 scalar with gradients."""
+        index_T, target_T, weight_T = self._targets(batch)
+        if not self.fused:
+            return -(self._stock_logp(batch, index_T, target_T) * weight_T).sum()
+        run = self._run if torch.is_grad_enabled() else self._hidden
+        return head.weighted_nll(run(self._inputs(batch)), index_T, target_T, weight_T, self.head.weight)
+
+    @torch.no_grad()
+    def logp(self, batch: Batch) -> torch.Tensor:
+        """Return the log-probability of each target, float32 of shape T, without gradients."""
+        index_T, target_T, _ = self._targets(batch)
+        if not self.fused:
+            return self._stock_logp(batch, index_T, target_T)
+        return head.target_logp(self._hidden(self._inputs(batch)), index_T, target_T, self.head.weight)
+
+    @torch.no_grad()
+    def prove(self, batch: Batch) -> dict[str, float]:
+        """Compare the log-probabilities of `batch` with the model's own logits; raise ProofFailed if they differ.
+
+        The bound is 1e-4 nats in float32 and 0.25 in bfloat16 (8 bits of mantissa at logits of about 30).
+        """
+        index_T, target_T, _ = self._targets(batch)
+        difference = (self.logp(batch) - self._stock_logp(batch, index_T, target_T)).abs().max().item()
+        bound = 1e-4 if self.head.weight.dtype == torch.float32 else 0.25
+        if not difference <= bound:
+            raise ProofFailed(
+                f"the fused output layer differs from the model's own logits by {difference:.3g} nats (bound {bound}); "
+                "this model computes its logits in a way that Luthier does not know."
+            )
+        return {"head_max_difference": difference, "head_bound": bound}
+
+    def _targets(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        arrays = (batch.index_T, batch.target_T, batch.weight_T)
+        index_T, target_T, weight_T = (torch.from_numpy(array).to(self.device) for array in arrays)
+        return index_T, target_T, weight_T
+
+    def _inputs(self, batch: Batch) -> _Inputs:
+        tokens_BL = torch.from_numpy(batch.tokens_BL).to(self.device)
+        if batch.layout == "padded":  # padding is on the right, where causal attention never looks
+            return {"input_ids": tokens_BL}
+        position_BL = torch.from_numpy(batch.position_BL).to(self.device)
+        return {"input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.equal_runs(batch.lengths)}
+
+    def _hidden(self, inputs: _Inputs) -> torch.Tensor:
+        return self.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+
+    def _stock_logp(self, batch: Batch, index_T: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:
+        outputs = self.stock(**self._inputs(batch), use_cache=False)
+        logits_TV = outputs.logits.flatten(0, 1)[index_T].float()
+        return torch.log_softmax(logits_TV, dim=-1).gather(1, target_T[:, None])[:, 0]
+
+
+def stock_model(model: torch.nn.Module) -> PreTrainedModel:
+    """Return the transformers model itself, also from inside a PeftModel (whose layers it then holds)."""
+    inner = model if isinstance(model, PreTrainedModel) else model.get_base_model()  # type: ignore[operator]
+    assert isinstance(inner, PreTrainedModel)
+    return inner
+
+
+def head_is_plain(model: PreTrainedModel) -> bool:
+    """Tell whether the logits are the output layer's product with the last hidden state and nothing else."""
+    settings = model.config.get_text_config().to_dict()
+    transformed = any(settings.get(key, neutral) not in (neutral, None) for key, neutral in _LOGIT_TRANSFORMS.items())
+    output = model.get_output_embeddings()
+    return type(output) is torch.nn.Linear and output.bias is None and not transformed
+
+
+def packable(model: PreTrainedModel) -> bool:
+    """Tell whether rows may lie one behind another: every layer is full attention, so a mask keeps them apart.
+
+    Recurrent and convolution layers would carry state across rows, and a window is not in our mask.
+    """
+    settings = model.config.get_text_config().to_dict()
+    layer_types: Sequence[str] | None = settings.get("layer_types")
+    if layer_types:
+        return all(layer_type == "full_attention" for layer_type in layer_types)
+    return settings.get("model_type") == "llama"
