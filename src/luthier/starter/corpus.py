@@ -32,11 +32,6 @@ class Document:
     rows: tuple[JsonObject, ...]
     held_out: bool
 
-    @property
-    def num_chars(self) -> int:
-        """The characters of the document's text, the names of roles left aside."""
-        return sum(len(text) for row in self.rows for text in texts(row))
-
 
 def read(folder: Path) -> Iterator[Document]:
     """Yield the documents of a corpus folder, file after file by name; raise DataError if there is none."""

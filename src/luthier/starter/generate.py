@@ -17,7 +17,7 @@ from luthier.core.types import JsonObject
 from luthier.starter.source import Source
 
 FOLDER = "luthier.starter.skills"
-_ROWS_PER_GENERATOR = 64  # making a generator costs as much as a third of a row
+_ROWS_PER_GENERATOR = 64  # making one takes 11 us, a short row 20 to 40
 
 
 @dataclass(frozen=True, slots=True)
