@@ -34,7 +34,7 @@ def test_labels_come_from_the_words() -> None:
     assert arm.answer(["please, one red rose", "grass that is green"]) == ["red", "green"]
     assert arm.answer([]) == []
     assert "90 training rows" in arm.description
-    assert "33.3%" in arm.description
+    assert "33.3 %" in arm.description
 
 
 def test_a_tenth_of_banking77_beats_the_most_common_label_by_far() -> None:
@@ -54,7 +54,9 @@ def test_banking77_reaches_what_linear_models_reach_in_seconds() -> None:
 
 
 def test_validation_rows_decide_between_the_candidates() -> None:
-    train, test = banking("train.jsonl")[::20], banking("test.jsonl")[::10]
+    kept = sorted({label for _, label in banking("test.jsonl")})[:25]
+    train, test = ([row for row in banking(name) if row[1] in kept] for name in ("train.jsonl", "test.jsonl"))
+    train, test = train[::15], test[::3]
     first = Arm(train, [], "accuracy", 0)
     assert "C = 1)" in first.description
     answers = first.answer([question for question, _ in test])

@@ -19,16 +19,25 @@ def choose_grader(answers: Sequence[str]) -> tuple[str, str]:
     objects, numbers = _share(answers, _is_object), _share(answers, is_number)
     distinct = Counter(answer.strip() for answer in answers)
     if objects >= MOST_SHARE:
-        return "json_fields", f"{objects:.0%} of the answers are JSON objects, so their fields are compared one by one."
+        return (
+            "json_fields",
+            f"{100 * objects:.0f} % of the answers are JSON objects, so their fields are compared one by one.",
+        )
     if numbers >= MOST_SHARE and len(distinct) > _MOST_LABELS_OF_NUMBERS:
-        return "number", f"{numbers:.0%} of the answers are numbers or end in one, so their values are compared."
+        return (
+            "number",
+            f"{100 * numbers:.0f} % of the answers are numbers or end in one, so their values are compared.",
+        )
     if are_labels(distinct):
         return "accuracy", (
             f"the {len(answers):,} answers are {_plural(len(distinct), 'short label')} that "
             "come again and again, so each is right or wrong."
         )
     if numbers >= MOST_SHARE:
-        return "number", f"{numbers:.0%} of the answers are numbers or end in one, so their values are compared."
+        return (
+            "number",
+            f"{100 * numbers:.0f} % of the answers are numbers or end in one, so their values are compared.",
+        )
     return "text", (
         f"the answers are free text ({len(distinct):,} different ones in {len(answers):,} rows), "
         "so their wording is compared."

@@ -66,7 +66,7 @@ def dot_interval(score: float, interval: tuple[float, float], ends: tuple[float,
         f'<svg class="interval {kind}" aria-hidden="true">'
         f'<line class="rule" x1="2%" x2="98%" y1="50%" y2="50%"/>'
         f'<line class="range" x1="{x(low):.2f}%" x2="{x(high):.2f}%" y1="50%" y2="50%"/>'
-        f'<circle cx="{x(score):.2f}%" cy="50%" r="5"/></svg>'
+        f'<circle cx="{x(score):.2f}%" cy="50%" r="3.5"/></svg>'
     )
 
 
@@ -106,8 +106,8 @@ def _axis(low: float, high: float, start: float, end: float) -> Callable[[float]
 
 
 def _round_step(span: float) -> float:
-    """Return 1, 2 or 5 times a power of ten that goes into the span about four times."""
-    raw = span / 4
+    """Return 1, 2 or 5 times a power of ten that goes into the span about five times."""
+    raw = span / 5
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
 

@@ -73,7 +73,7 @@ def metric_name(name: str) -> str:
     words = {
         "json_valid": "valid JSON",
         "macro_f1": "macro-F1",
-        "f1": "F1",
+        "f1": "micro-F1",
         "chrf": "corpus chrF",
         "token_f1": "token F1",
     }

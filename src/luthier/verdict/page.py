@@ -12,10 +12,9 @@ _STYLE = Path(__file__).with_name("report.css")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table: its cells, a note under the first, and whether it is the tuned arm's."""
+    """One line of a table: its cells, and whether it is the tuned arm's."""
 
     cells: Sequence[str]
-    note: str = ""
     ours: bool = False
 
 
@@ -38,7 +37,12 @@ def section(heading: str, *pieces: str) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     """Return a paragraph; `kind` is a class of the style sheet."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+    return f'<p class="{kind}">{typeset(text)}</p>' if kind else f"<p>{typeset(text)}</p>"
+
+
+def typeset(text: str) -> str:
+    """Return a sentence of ours, escaped, with the percent sign kept on the line of its figure."""
+    return escape(text.replace(" %", "\u00a0%"))
 
 
 def table(headings: Sequence[str], lines: Sequence[Line], words: int = 1) -> str:
@@ -67,10 +71,6 @@ def clipped(text: str, most: int) -> str:
 
 
 def _line(line: Line, kinds: Sequence[str]) -> str:
-    note = f'<span class="faint">{escape(line.note)}</span>' if line.note else ""
-    notes = [note, *[""] * (len(line.cells) - 1)]
-    cells = "".join(
-        f"<td{kind}>{escape(cell)}{extra}</td>" for kind, cell, extra in zip(kinds, line.cells, notes, strict=True)
-    )
+    cells = "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, line.cells, strict=True))
     kind = ' class="ours"' if line.ours else ""
     return f"<tr{kind}>{cells}</tr>"

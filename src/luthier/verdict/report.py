@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from luthier.core.hashing import text_hash
 from luthier.core.rundir import write_atomically
 from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.answers import AnswerRow
@@ -27,12 +28,14 @@ from luthier.verdict.figures import (
     objects,
     scale_of,
 )
-from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table
+from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table, typeset
 
 _EXAMPLES = 10
+_OPEN_EXAMPLES = 4
 _LONGEST_TEXT = 700
 _LONGEST_LABEL = 80
-_OPEN_LINES = 25
+_OPEN_LINES = 15
+_CONFUSIONS = 10
 _FATES = ("train", "validation", "test", "truncated", "dropped")
 
 
@@ -62,10 +65,10 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
     body = (
         _opening(verdict, extra)
         + _arms(verdict, arms, scale, extra)
-        + _examples(rival, extra)
-        + _details(arms, rival)
         + _data(objects(verdict["data"]))
         + _learning(arms, scale, extra)
+        + _details(arms, rival)
+        + _examples(rival, extra)
         + _cost(verdict, arms)
         + section("Settings", folded("Every resolved setting, as YAML", preformatted(extra.settings)))
         + '<footer class="faint">Written by Luthier. Every answer of every arm lies beside this file in '
@@ -77,7 +80,9 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
 def _opening(verdict: JsonObject, extra: ReportInputs) -> str:
     facts = [str(verdict["run"]), extra.model, str(verdict["outcome"])]
     line = paragraph(" \u00b7 ".join(fact for fact in facts if fact), "run")
-    return f"<header>{line}\n<h1>{escape(str(verdict['because']))}</h1></header>\n"
+    answer, stop, caution = str(verdict["because"]).partition(". ")
+    rest = paragraph(caution) if caution else ""
+    return f"<header>{line}\n<h1>{typeset(answer + stop.rstrip())}</h1>{rest}</header>\n"
 
 
 def _arms(verdict: JsonObject, arms: JsonObject, scale: Scale, extra: ReportInputs) -> str:
@@ -85,7 +90,7 @@ def _arms(verdict: JsonObject, arms: JsonObject, scale: Scale, extra: ReportInpu
         return ""
     test = number(verdict["data"], "test")
     words = (
-        f"Every arm answered the same {test:,.0f} sealed test rows. The line is the 95 % interval of the {scale.name}"
+        f"Every arm answered the same {test:,.0f} sealed test rows. The bar is the 95 % interval of the {scale.name}"
     )
     better = "; lower is better." if scale.lower_is_better else "."
     reason = f" Graded with {verdict['grader']}: {extra.grader_reason}" if extra.grader_reason else ""
@@ -122,12 +127,12 @@ def _metrics(arms: JsonObject, extra: ReportInputs) -> str:
     lines = [
         Line(
             [_arm_name(arm), *(metric(name, metrics[name]) if name in metrics else "" for name in names)],
-            extra.notes.get(arm, ""),
-            arm == "tuned",
+            ours=arm == "tuned",
         )
         for arm, metrics in of_arms.items()
     ]
-    return table(["arm", *map(metric_name, names)], lines) if names else ""
+    notes = [paragraph(f"The {_arm_name(arm)}: {note}", "faint") for arm, note in extra.notes.items()]
+    return (table(["arm", *map(metric_name, names)], lines) if names else "") + "".join(notes)
 
 
 def _differences(differences: JsonValue, scale: Scale) -> str:
@@ -149,27 +154,31 @@ def _examples(rival: str | None, extra: ReportInputs) -> str:
         return ""
     pairs = list(zip(extra.answers["tuned"], extra.answers[rival], strict=True))
     assert all(ours.id == theirs.id for ours, theirs in pairs), "answers of two arms must be in one order"
-    # The sort is stable, so equal gaps stay in the order of the rows.
-    won = sorted((pair for pair in pairs if pair[0].score > pair[1].score), key=_gap, reverse=True)
-    lost = sorted((pair for pair in pairs if pair[0].score < pair[1].score), key=_gap)
+    pairs.sort(key=_widest_gap_first)
+    won = [pair for pair in pairs if pair[0].score > pair[1].score]
+    lost = [pair for pair in pairs if pair[0].score < pair[1].score]
     name = _arm_name(rival)
     even = len(pairs) - len(won) - len(lost)
     counts = f"Against the {name} the tuned model won {len(won):,} rows, lost {len(lost):,} and was even on {even:,}."
     return section(
         "Won and lost", paragraph(counts),
-        *_cards(f"Won: the first {min(_EXAMPLES, len(won))} of {len(won):,}", won, name),
-        *_cards(f"Lost: the first {min(_EXAMPLES, len(lost))} of {len(lost):,}", lost, name),
+        _cards(f"Won: {min(_EXAMPLES, len(won))} of {len(won):,}, the widest gaps first", won, name),
+        _cards(f"Lost: {min(_EXAMPLES, len(lost))} of {len(lost):,}, the widest gaps first", lost, name),
     )  # fmt: skip
 
 
-def _gap(pair: tuple[AnswerRow, AnswerRow]) -> float:
-    return pair[0].score - pair[1].score
+def _widest_gap_first(pair: tuple[AnswerRow, AnswerRow]) -> tuple[float, str]:
+    # Files are often sorted by label: ties in the order of a hash show more than one kind of row.
+    ours, theirs = pair
+    return -abs(ours.score - theirs.score), text_hash(ours.id)
 
 
-def _cards(heading: str, pairs: Sequence[tuple[AnswerRow, AnswerRow]], rival: str) -> list[str]:
+def _cards(heading: str, pairs: Sequence[tuple[AnswerRow, AnswerRow]], rival: str) -> str:
     if not pairs:
-        return []
-    return [f"<h3>{escape(heading)}</h3>", *(_card(ours, theirs, rival) for ours, theirs in pairs[:_EXAMPLES])]
+        return ""
+    cards = [_card(ours, theirs, rival) for ours, theirs in pairs[:_EXAMPLES]]
+    rest = folded(f"{len(cards) - _OPEN_EXAMPLES} more", "".join(cards[_OPEN_EXAMPLES:]))
+    return f"<h3>{escape(heading)}</h3>{''.join(cards[:_OPEN_EXAMPLES])}{rest}"
 
 
 def _card(ours: AnswerRow, theirs: AnswerRow, rival: str) -> str:
@@ -218,7 +227,7 @@ def _confusions(found: JsonValue) -> str:
             clipped(str(objects(entry)["predicted"]), _LONGEST_LABEL) or "nothing",
             f"{number(entry, 'times'):,.0f}",
         ])
-        for entry in (found if isinstance(found, list) else [])
+        for entry in (found[:_CONFUSIONS] if isinstance(found, list) else [])
     ]  # fmt: skip
     shown = table(["wanted", "the tuned model said", "times"], lines, words=2)
     return f"<h3>Most often confused</h3>{shown}" if shown else ""
@@ -232,7 +241,7 @@ def _data(data: JsonObject) -> str:
     bars = "".join(f'<i class="fate-{fate}" style="flex-grow:{count}"></i>' for fate, count in counts.items() if count)
     lines = "".join(
         f'<tr><td><i class="swatch fate-{fate}"></i>{fate}</td><td class="n">{count:,}</td>'
-        f'<td class="n">{count / total:.1%}</td></tr>'
+        f'<td class="n">{100 * count / total:.1f}\u00a0%</td></tr>'
         for fate, count in counts.items()
     )
     rules = sorted(dropped, key=lambda rule: -number(dropped, rule))
@@ -257,8 +266,7 @@ def _train_test_gap(arms: JsonObject, scale: Scale, on_training: JsonObject | No
     seen, unseen = number(on_training, "score"), number(arms["tuned"], "score")
     return paragraph(
         f"On {number(on_training, 'rows'):,.0f} rows that it was trained on the tuned model reaches {scale.score(seen)} "
-        f"({scale.interval(ends(on_training))}), on the test rows {scale.score(unseen)}: a gap of {scale.gap(seen - unseen)} "
-        "between learned by heart and learned."
+        f"({scale.interval(ends(on_training))}), on the test rows {scale.score(unseen)}: a gap of {scale.gap(seen - unseen)}."
     )
 
 

@@ -20,7 +20,7 @@ from luthier.verdict.figures import (
 )
 
 _MOST_METRICS = 4
-_ONLY_IN_THE_REPORT = {"cut_off", "precision", "recall", "unknown_labels", "exact_normalized"}
+_ONLY_IN_THE_REPORT = {"cut_off", "precision", "recall", "f1", "unknown_labels", "exact_normalized"}
 
 
 def terminal_table(verdict: JsonObject) -> Table:

@@ -57,7 +57,7 @@ class Arm:
             self._labels = _Labels(self._features, self._answers, checked, seed)
         elif grader == "json_fields":
             self._fields = self._fitted_fields(checked, seed)
-        share = f"the most common answer alone is {times / len(rows):.1%} of them"
+        share = f"the most common answer alone is {100 * times / len(rows):.1f} % of them"
         used = f"{len(rows):,} of {len(train):,}" if len(rows) < len(train) else f"{len(rows):,}"
         self.description = f"{self._method()}, fitted on {used} training rows; {share}."
 

@@ -1,0 +1,294 @@
+"""The verdict in words: the conclusion, the table on the screen, and the report that stands alone."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from luthier.config.settings import Settings
+from luthier.core.types import JsonObject
+from luthier.graders import accuracy, json_fields
+from luthier.verdict.answers import AnswerRow, arm_summary
+from luthier.verdict.conclude import STARTER_CAUTION, conclude
+from luthier.verdict.curves import Point, axis_ends, loss_curves, loss_points
+from luthier.verdict.figures import duration, memory, scale_of
+from luthier.verdict.report import ReportInputs, write_report
+from luthier.verdict.stats import Measure, paired
+from luthier.verdict.table import terminal_table
+
+EVIL = '<script>alert("x")</script> & <img src=http://evil.example/x.png>'
+SHARES = scale_of("accuracy", lower_is_better=False)
+
+
+def answers(grader: accuracy.Grader | json_fields.Grader, completions: list[str], wanted: list[str]) -> list[AnswerRow]:
+    made = []
+    for place, (completion, answer) in enumerate(zip(completions, wanted, strict=True)):
+        grade = grader.grade("", completion, answer)
+        messages = [{"role": "user", "content": f"question {place} {EVIL}"}]
+        row = AnswerRow(
+            f"id{place}", "t.jsonl", place + 1, messages, answer, completion, "stop", grade.score, grade.marks
+        )
+        made.append(row)
+    return made
+
+
+def verdict_of(arms: dict[str, list[AnswerRow]], grader: accuracy.Grader | json_fields.Grader, name: str) -> JsonObject:
+    """Judge arms as the recipe does."""
+    count = len(next(iter(arms.values())))
+    clusters = np.arange(count)
+    summaries = {arm: arm_summary(rows, grader, clusters, Settings()) for arm, rows in arms.items()}
+    differences = []
+    scores = {arm: np.array([row.score for row in rows]) for arm, rows in arms.items()}
+    for other in (arm for arm in arms if arm != "tuned"):
+        found = paired(scores["tuned"], scores[other], clusters, 500, 0, Measure(margin=0.01))
+        ends = [found.interval.low, found.interval.high]
+        differences.append({"a": "tuned", "b": other, "value": found.value, "interval": ends, "outcome": found.outcome})
+    end = conclude(summaries, differences, scale_of(name, False), count, starter=False)
+    return {
+        "run": "2026-08-23-tickets-7f3a",
+        "data": {"read": 110, "train": 60, "validation": 5, "test": 40, "dropped": {"no-answer": 3}, "truncated": 2},
+        "grader": name,
+        "arms": summaries,
+        "differences": differences,
+        "plan": {"seconds": 60.0, "memory_bytes": 2**30},
+        "measured": {"seconds": 72.5, "memory_bytes": 2**29, "tokens_per_second": 5120.4},
+        "outcome": end.outcome,
+        "because": end.because,
+    }
+
+
+@pytest.fixture
+def labels() -> tuple[JsonObject, ReportInputs]:
+    wanted = [EVIL if place % 4 == 0 else "card" for place in range(40)]
+    arms = {
+        "classical": answers(accuracy.Grader(), ["card"] * 40, wanted),
+        "tuned": answers(accuracy.Grader(), wanted[:38] + [f"no {EVIL}"] * 2, wanted),
+    }
+    metrics = [{"step": step, "loss": (4.0 / step).hex()} for step in range(1, 50)]
+    metrics[20]["validation_loss"] = (0.5).hex()
+    metrics[40]["validation_loss"] = (0.3).hex()
+    on_training = {"score": 1.0, "interval": [0.98, 1.0], "rows": 200}
+    extra = ReportInputs(
+        arms, metrics, f"train:\n  lr: 0.1 # {EVIL}", "starter", EVIL, {"classical": EVIL}, on_training
+    )
+    return verdict_of(arms, accuracy.Grader(), "accuracy"), extra
+
+
+def written(path: Path, verdict: JsonObject, extra: ReportInputs) -> str:
+    write_report(path / "report.html", verdict, extra)
+    return (path / "report.html").read_text(encoding="utf-8")
+
+
+class Balance(HTMLParser):
+    """Collects tags, and fails where one is closed that is not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in ("meta", "br", "!doctype"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_is_whole_html_that_runs_and_fetches_nothing(
+    tmp_path: Path, labels: tuple[JsonObject, ReportInputs]
+) -> None:
+    page = written(tmp_path, *labels)
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+    assert not balance.seen & {"script", "img", "link", "iframe", "object", "form", "a"}
+    assert not balance.attributes & {"src", "href", "onclick", "onload", "srcset"}
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
+    assert "url(" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_report_opens_with_the_answer(tmp_path: Path, labels: tuple[JsonObject, ReportInputs]) -> None:
+    page = written(tmp_path, *labels)
+    first = re.search(r"<h1>(.*?)</h1>", page)
+    assert first and first[1].replace("\u00a0", " ") == labels[0]["because"]
+    assert "tuned model beats the classical model" in first[1]
+
+
+def test_the_report_shows_every_part(tmp_path: Path, labels: tuple[JsonObject, ReportInputs]) -> None:
+    page = written(tmp_path, *labels).replace("\u00a0", " ")
+    for words in (
+        "95.0 %",  # the tuned arm's score
+        "110 rows were read",
+        "no-answer",
+        "Label by label",
+        "Most often confused",
+        "won 10 rows, lost 2 and was even on 28",
+        "1 min 00 s",  # predicted
+        "1 min 12 s",  # measured
+        "On 200 rows that it was trained on",
+        "a gap of +5.0 points",
+        "lr: 0.1",
+    ):
+        assert words in page, words
+    assert page.count('<div class="example">') == 10 + 2
+    assert page.count("<polyline") == 2
+    assert page.count('class="dot"') == 2
+
+
+def test_json_runs_show_their_fields_worst_first(tmp_path: Path) -> None:
+    wanted = ['{"intent": "play", "slots": {"artist": "Abba"}}'] * 40
+    half = ['{"intent": "play", "slots": {"artist": "Queen"}}'] * 20
+    arms = {
+        "zero_shot": answers(json_fields.Grader(), ["none"] * 40, wanted),
+        "tuned": answers(json_fields.Grader(), wanted[:20] + half, wanted),
+    }
+    page = written(tmp_path, verdict_of(arms, json_fields.Grader(), "json_fields"), ReportInputs(arms))
+    fields = page[page.index("Field by field") :]
+    assert fields.index("slots.artist") < fields.index(">intent<")
+    assert "slots F1" in page
+
+
+def test_a_text_run_without_answers_has_a_report_too(tmp_path: Path) -> None:
+    arms = {
+        "zero_shot": {
+            "score": 1.5,
+            "interval": [1.4, 1.6],
+            "metrics": {},
+            "tokens_in": 0,
+            "tokens_out": 0,
+            "seconds": 1.0,
+        },
+        "tuned": {"score": 1.1, "interval": [1.0, 1.2], "metrics": {}, "tokens_in": 0, "tokens_out": 0, "seconds": 1.0},
+    }
+    differences = [{"a": "tuned", "b": "zero_shot", "value": -0.4, "interval": [-0.5, -0.3], "outcome": "better"}]
+    scale = scale_of("bits_per_byte", lower_is_better=True)
+    end = conclude(arms, differences, scale, 12, starter=False)
+    assert end.outcome == "tuned wins"
+    assert "1.100 against 1.500" in end.because
+    data = {"read": 20, "train": 8, "validation": 0, "test": 12, "dropped": {}, "truncated": 0}
+    verdict = {
+        "run": "r", "data": data, "grader": "bits_per_byte", "lower_is_better": True, "arms": arms, "differences": differences,
+        "plan": {}, "measured": {}, "outcome": end.outcome, "because": end.because,
+    }  # fmt: skip
+    assert "lower is better" in written(tmp_path, verdict, ReportInputs())
+    assert "-0.400" in screen(verdict)
+
+
+def screen(verdict: JsonObject) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(terminal_table(verdict))
+    return console.export_text()
+
+
+def test_the_screen_shows_arms_differences_and_the_sentence(labels: tuple[JsonObject, ReportInputs]) -> None:
+    shown = screen(labels[0])
+    for words in (
+        "classical model",
+        "75.0 %",
+        "95.0 %",
+        "macro-F1",
+        "tuned model - classical model",
+        "+20.0 points",
+        "better",
+    ):
+        assert words in shown, words
+    assert " ".join(str(labels[0]["because"]).split()) in " ".join(shown.split())
+
+
+def arm(score: float) -> JsonObject:
+    return {
+        "score": score,
+        "interval": [score - 0.01, score + 0.01],
+        "metrics": {},
+        "tokens_in": 0,
+        "tokens_out": 0,
+        "seconds": 0.0,
+    }
+
+
+def difference(other: str, value: float, outcome: str) -> JsonObject:
+    return {"a": "tuned", "b": other, "value": value, "interval": [value - 0.02, value + 0.02], "outcome": outcome}
+
+
+@pytest.mark.parametrize(
+    ("rival", "of_tuned", "outcome", "words"),
+    [
+        ("classical", "better", "tuned wins", "beats the classical model"),
+        (
+            "classical",
+            "equivalent",
+            "classical is enough",
+            "is no better than the classical model, so use the classical model",
+        ),
+        ("classical", "worse", "classical is enough", "is worse than"),
+        ("zero_shot", "equivalent", "tuning does not pay", "do not tune"),
+        ("zero_shot", "worse", "tuning does not pay", "do not tune"),
+        ("zero_shot", "undecided", "undecided", "cannot tell"),
+        ("classical", "not worse", "undecided", "cannot tell"),
+    ],
+)
+def test_the_conclusion_follows_the_best_rival(rival: str, of_tuned: str, outcome: str, words: str) -> None:
+    poor = {"classical": "zero_shot", "zero_shot": "classical"}[rival]
+    arms = {rival: arm(0.9), poor: arm(0.2), "tuned": arm(0.91)}
+    differences = [difference(poor, 0.71, "better"), difference(rival, 0.01, of_tuned)]
+    end = conclude(arms, differences, SHARES, 500, starter=False)
+    assert end.outcome == outcome
+    assert words in end.because
+    assert "91.0 % against 90.0 % on 500 test rows (+1.0 points, 95 % interval -1.0 to +3.0)" in end.because
+
+
+def test_the_starter_says_what_it_cannot_tell() -> None:
+    with_untuned = {"zero_shot": arm(0.1), "tuned": arm(0.9)}
+    differences = [difference("zero_shot", 0.8, "better"), difference("classical", 0.1, "better")]
+    assert STARTER_CAUTION in conclude(with_untuned, differences, SHARES, 9, starter=True).because
+    assert STARTER_CAUTION not in conclude(with_untuned, differences, SHARES, 9, starter=False).because
+    without = {"classical": arm(0.8), "tuned": arm(0.9)}
+    assert STARTER_CAUTION not in conclude(without, differences, SHARES, 9, starter=True).because
+
+
+def test_one_arm_alone_is_measured_but_not_judged() -> None:
+    end = conclude({"tuned": arm(0.9)}, [], SHARES, 9, starter=False)
+    assert end.outcome == "undecided"
+    assert "nothing to compare it with" in end.because
+    assert conclude({}, [], SHARES, 0, starter=False).outcome == "undecided"
+
+
+def test_curves_read_hex_floats_and_stay_inside_the_drawing() -> None:
+    entries = [{"step": step, "loss": (9.0 / step).hex(), "tokens": 1} for step in range(1, 2000)]
+    points = loss_points(entries, "loss")
+    assert points[0] == Point(1, 9.0)
+    assert loss_points(entries, "validation_loss") == []
+    drawing = loss_curves(points, [Point(1000, 0.5)])
+    places = [float(part) for pair in re.findall(r'points="([^"]+)"', drawing) for part in re.split("[ ,]", pair)]
+    assert 100 < len(places) <= 480
+    assert all(0 <= place <= 100 for place in places)
+    assert loss_curves([], []) == ""
+    assert "<svg" in loss_curves([Point(1, 0.0), Point(2, 0.0)], [])
+
+
+@pytest.mark.parametrize(
+    "intervals", [[(0.0, 0.0)], [(1.0, 1.0)], [(0.13, 0.97), (0.2, 0.3)], [(-0.4, 1.7)], [(1e-9, 2e-9)]]
+)
+def test_axes_hold_every_interval(intervals: list[tuple[float, float]]) -> None:
+    low, high = axis_ends(intervals)
+    assert all(low <= left and right <= high + 1e-12 for left, right in intervals)
+
+
+def test_figures_read_well() -> None:
+    assert [duration(seconds) for seconds in (0.0412, 3.14, 59.6, 245, 4321)] == [
+        "0.041 s", "3.1 s", "1 min 00 s", "4 min 05 s", "1 h 12 min",
+    ]  # fmt: skip
+    assert [memory(size) for size in (2**29, 1.5 * 2**30)] == ["512 MiB", "1.5 GiB"]
+    assert SHARES.interval((0.901, 0.9249)) == "90.1 to 92.5 %"
