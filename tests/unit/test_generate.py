@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny_chat import CHATML, byte_tokenizer, piece_tokenizer
 from tiny_models import tiny_llama, tiny_sliding
 
@@ -33,7 +34,7 @@ def engine(model: torch.nn.Module, **options) -> Engine:
 def by_transformers(model: torch.nn.Module, prompt: Prompt, budget: int = 24) -> tuple[int, ...]:
     tokens = torch.tensor([prompt.tokens])
     out = model.generate(
-        tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=budget, do_sample=False,
+        input_ids=tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=budget, do_sample=False,
         eos_token_id=list(STOPS), pad_token_id=PAD,
     )  # fmt: skip
     return tuple(out[0, len(prompt.tokens) :].tolist())
@@ -100,6 +101,20 @@ def test_an_answer_ends_where_the_context_ends_and_a_prompt_that_fills_it_is_ref
     assert len(answer.tokens) <= 6
     with pytest.raises(DataError, match="row r"):
         engine(model)([Prompt("r", tuple([77] * 256))])
+
+
+def test_an_adapted_model_decodes_as_it_would_by_transformers() -> None:
+    torch.manual_seed(1)
+    model = get_peft_model(tiny_llama(), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    plain = [answer.tokens for answer in engine(model)(prompts(4))]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    tuned = engine(model)(prompts(4))
+    assert [answer.tokens for answer in tuned] != plain
+    for prompt, answer in zip(prompts(4), tuned):
+        assert answer.tokens == by_transformers(model, prompt)
 
 
 def test_the_training_mode_of_the_model_is_left_as_it_was() -> None:

@@ -12,6 +12,7 @@ from luthier.data.render import Renderer, render_all
 
 TOKENIZERS = {"bytes": byte_tokenizer, "pieces": piece_tokenizer}
 KINDS = [(template, kind) for template in TEMPLATES for kind in TOKENIZERS]
+TRIMMED = ("llama3", "gemma", "gemma4")
 WORDS = ["the", "jazz", "Öl", "日本", "🎻", "3,50", '{"a": "b"}', "Paris?", "\n", "\n\n", "  ", "naïve", "</b>", "x"]
 CONTROL = ["<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>"]
 INJECTIONS = [
@@ -45,7 +46,7 @@ def runs(item: Rendered) -> list[tuple[list[int], list[int]]]:
 def shown(template: str, message: Message) -> str:
     """Write by hand what a template shows of an assistant turn behind its generation prompt."""
     text = message.content
-    if template in ("llama3", "gemma"):
+    if template in TRIMMED:
         text = text.strip()
     if template == "mistral":
         text = " " + text
@@ -89,10 +90,10 @@ def test_trained_tokens_decode_to_answer_and_end_of_turn_behind_the_served_promp
             assert before == served == engine.prompt(messages[:index])
             assert engine.template.encoder.decode_after(tokens) == shown(template, messages[index])
             content = messages[index].content
-            assert engine.unrender(tokens) == (content.strip() if template in ("llama3", "gemma") else content)
+            assert engine.unrender(tokens) == (content.strip() if template in TRIMMED else content)
 
 
-@pytest.mark.parametrize("template", ["chatml", "llama3", "gemma", "mistral", "marked"])
+@pytest.mark.parametrize("template", ["chatml", "llama3", "gemma", "mistral", "marked", "phi4"])
 def test_turns_share_one_sequence_where_history_stays(template: str) -> None:
     messages = [Message(role, f"{role} {turn}") for turn in range(3) for role in ("user", "assistant")]
     (item,) = renderer(template).render(row(*messages), "sft")
@@ -169,6 +170,18 @@ def test_a_tool_call_that_ends_with_a_token_of_its_own_is_trained_and_stops() ->
     eom = tokenizer.convert_tokens_to_ids("<|eom_id|>")
     assert item.tokens_L[-1] == eom
     assert eom in engine.stop_tokens
+
+
+def test_an_empty_thought_of_the_prompt_alone_is_served_and_an_opened_one_is_refused() -> None:
+    tokenizer = byte_tokenizer(TEMPLATES["gemma4"])
+    turns = [Message(role, f"{role} {turn}") for turn in range(2) for role in ("user", "assistant")]
+    first, second = renderer("gemma4").render(row(*turns), "sft")
+    assert tokenizer.decode(runs(first)[0][0]).endswith("assistant\n<think>\n</think>")
+    assert tokenizer.decode(runs(second)[0][1]) == "assistant 1<end_of_turn>"
+    thought = row(Message("user", "q"), Message("assistant", "a", reasoning="hm"))
+    assert problem(renderer("gemma4"), thought) == "cannot-render-as-served"
+    assert problem(renderer("gemma4", enable_thinking=False), thought) == "cannot-render-as-served"
+    assert len(renderer("gemma4", enable_thinking=True).render(row(*turns), "sft")) == 1
 
 
 def test_enable_thinking_reaches_prompt_and_training_alike() -> None:

@@ -61,6 +61,17 @@ MARKED = """{%- for message in messages %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
+GEMMA4 = """{{- bos_token }}
+{%- if enable_thinking is defined and enable_thinking %}{{- '<start_of_turn>system\\n<think>\\n<end_of_turn>\\n' }}{%- endif %}
+{%- for message in messages %}
+{{- '<start_of_turn>' + message.role + '\\n' + message.content | trim + '<end_of_turn>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<start_of_turn>assistant\\n' }}
+{%- if not enable_thinking | default(false) %}{{- '<think>\\n</think>' }}{%- endif %}{%- endif %}"""
+
+PHI4 = """{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- else %}{{- eos_token }}{%- endif %}"""
+
 TEMPLATES = {
     "chatml": CHATML,
     "llama3": LLAMA3,
@@ -68,6 +79,8 @@ TEMPLATES = {
     "mistral": MISTRAL,
     "qwen3": QWEN3,
     "marked": MARKED,
+    "gemma4": GEMMA4,
+    "phi4": PHI4,
 }
 SPECIAL = (
     "<s>", "</s>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>",
@@ -81,6 +94,8 @@ END_OF_TURN = {
     "mistral": "</s>",
     "qwen3": "<|im_end|>",
     "marked": "<|im_end|>",
+    "gemma4": "<end_of_turn>",
+    "phi4": "<|im_end|>",
 }
 _LINES = [
     "the quick brown fox jumps over the lazy dog and asks for a table at eight",

@@ -75,11 +75,14 @@ class ChatTemplate:
         self._arguments_as_text = False
         self._end_of_turn: frozenset[int] = frozenset()
         self._lead, self._reasoning_end, self._content_start = "", "", ""
+        self._empty_thought = ""
         if self.exists:
             self._probe()
         eos = [] if tokenizer.eos_token_id is None else [cast(int, tokenizer.eos_token_id)]
         self.stop_tokens = tuple(sorted({*self._end_of_turn, *eos, *stop_tokens}))
-        self._ending = re.compile("(?:" + "|".join(map(re.escape, self._stop_texts())) + r")(?=\s*\Z)")
+        stops = "|".join(map(re.escape, self._stop_texts()))
+        # Some templates write the end of the text behind the last end of turn, where a served answer has stopped.
+        self._ending = re.compile(rf"(?:{stops})(?=(?:\s|{stops})*\Z)")
 
     def turns(self, conversation: Conversation) -> list[Turn]:
         """Return the trained assistant turns in order; raise RowProblem where one cannot be rendered as served."""
@@ -138,9 +141,10 @@ class ChatTemplate:
     def _turn(self, before: list[JsonObject], message: JsonObject, tools: list[JsonObject]) -> Turn:
         prompt = self._render(before, tools, generation=True)
         full = self._render([*before, message], tools)
-        if not full.startswith(prompt):
+        shown = prompt if "reasoning_content" in message else self._without_empty_thought(prompt, full)
+        if not full.startswith(shown):
             raise _differs(prompt, full)
-        answer = full[len(prompt) :]
+        answer = full[len(shown) :]
         ending = self._ending.search(answer)
         if ending is None:
             raise RowProblem(
@@ -150,13 +154,23 @@ class ChatTemplate:
             )
         return Turn(prompt, answer[: ending.end()])
 
+    def _without_empty_thought(self, prompt: str, full: str) -> str:
+        return prompt if full.startswith(prompt) else prompt.removesuffix(self._empty_thought)
+
     def _length_of_start(self, whole: str, messages: list[JsonObject], tools: list[JsonObject]) -> int:
         start = self._render(messages, tools) if messages else ""
         if not whole.startswith(start):
             raise _differs(start, whole)
         return len(start)
 
-    def _render(self, messages: list[JsonObject], tools: list[JsonObject], *, generation: bool = False) -> str:
+    def _render(
+        self,
+        messages: list[JsonObject],
+        tools: list[JsonObject],
+        *,
+        generation: bool = False,
+        options: JsonObject | None = None,
+    ) -> str:
         if not self.exists:
             raise ModelError(
                 "the model has no chat template (chat_template.jinja), so conversations cannot be rendered. Choose "
@@ -165,7 +179,11 @@ class ChatTemplate:
         try:
             return str(
                 self._apply(
-                    messages, tools=tools or None, tokenize=False, add_generation_prompt=generation, **self._options
+                    messages,
+                    tools=tools or None,
+                    tokenize=False,
+                    add_generation_prompt=generation,
+                    **(self._options if options is None else options),
                 )
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
@@ -212,6 +230,7 @@ class ChatTemplate:
         self._end_of_turn = self._first_control_token(plain.rpartition(_ANSWER)[2])
         self._probe_tool_calls()
         self._probe_reasoning()
+        self._probe_empty_thought()
 
     def _probe_tool_calls(self) -> None:
         for as_text in (False, True):
@@ -236,11 +255,25 @@ class ChatTemplate:
             self._reasoning_end = between.strip()
             self._content_start = between[len(between.rstrip()) :]
 
-    def _probe_render(self, answer: JsonObject | None, tools: Sequence[JsonObject] = ()) -> str:
+    def _probe_empty_thought(self) -> None:
+        """Find what the generation prompt writes only to say that there will be no thinking.
+
+        Some templates leave this closed, empty thought out of the turns that they render (Gemma 4). The answer goes
+        on from it all the same. A thought that is opened for the model to fill is there with thinking on, too.
+        """
+        prompt, plain = self._probe_render(None), self._probe_render({"role": "assistant", "content": _ANSWER})
+        at = _first_difference(prompt, plain)
+        thinking = self._probe_render(None, options={"enable_thinking": True})
+        if plain[at:].startswith(_ANSWER) and thinking and not thinking.endswith(prompt[at:]):
+            self._empty_thought = prompt[at:]
+
+    def _probe_render(
+        self, answer: JsonObject | None, tools: Sequence[JsonObject] = (), options: JsonObject | None = None
+    ) -> str:
         """Render a question and perhaps an answer; a template that refuses it renders to nothing."""
         try:
             if answer is None:
-                return self._render([_QUESTION], list(tools), generation=True)
+                return self._render([_QUESTION], list(tools), generation=True, options=options)
             return self._render([_QUESTION, answer], list(tools))
         except RowProblem:
             return ""
@@ -274,9 +307,13 @@ def _as_object(arguments: str) -> JsonValue:
     return value if isinstance(value, dict) else arguments
 
 
+def _first_difference(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+
+
 def _differs(prompt: str, full: str) -> RowProblem:
     prompt, full = unmark(prompt), unmark(full)
-    at = next((i for i, (a, b) in enumerate(zip(prompt, full)) if a != b), min(len(prompt), len(full)))
+    at = _first_difference(prompt, full)
     return RowProblem(
         "cannot-render-as-served",
         f"the chat template does not go on from its own prompt: at character {at} the prompt has "
