@@ -79,14 +79,7 @@ class Ledger:
 
     def summary(self) -> JsonObject:
         """Return the number of rows read, by fate, and by rule for the dropped."""
-        fates = Counter(self._texts["fate"])
-        dropped = Counter(rule for rule, fate in zip(self._texts["rule"], self._texts["fate"]) if fate == "dropped")
-        return {
-            "read": len(self),
-            **{part: fates[part] for part in PARTS},
-            "dropped": {str(rule): count for rule, count in dropped.most_common()},
-            "truncated": fates["truncated"],
-        }
+        return summary_of(self._table())
 
     def write(self, path: Path) -> None:
         """Write the ledger as Parquet; the file appears whole or not at all."""
@@ -104,3 +97,16 @@ class Ledger:
 def read_ledger(path: Path) -> pa.Table:
     """Return a written ledger as an Arrow table."""
     return pq.read_table(path)
+
+
+def summary_of(ledger: pa.Table) -> JsonObject:
+    """Return the number of rows read, by fate, and by rule for the dropped."""
+    columns = ledger.select(["fate", "rule"]).to_pydict()
+    fates = Counter(columns["fate"])
+    dropped = Counter(rule for rule, fate in zip(columns["rule"], columns["fate"], strict=True) if fate == "dropped")
+    return {
+        "read": ledger.num_rows,
+        **{part: fates[part] for part in PARTS},
+        "dropped": {str(rule): count for rule, count in dropped.most_common()},
+        "truncated": fates["truncated"],
+    }

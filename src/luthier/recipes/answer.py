@@ -1,6 +1,6 @@
 """Let the arms answer the sealed questions, row by row on disk, so that a stop loses one batch at most."""
 
-import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -8,14 +8,17 @@ from typing import Literal
 import torch
 
 from luthier.core import parts
+from luthier.core.hashing import generator
 from luthier.core.journal import Journal, entries
 from luthier.core.types import Completion, Grader, JsonObject, Prompt
 from luthier.generate.engine import Engine
+from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
-from luthier.verdict.answers import AnswerRow, read_answers, write_answers
+from luthier.verdict.answers import AnswerRow, answer_rows, arm_summary, read_answers, write_answers
 from luthier.verdict.questions import Question, questions
 
 ARMS = "luthier.verdict.arms"
+ON_TRAINING = "tuned_on_training"
 
 
 def answer_arm(job: Job, name: str, asked: Sequence[Question], grader: Grader) -> None:
@@ -89,18 +92,32 @@ def _line(completion: Completion, tokens_in: int) -> JsonObject:
 
 def _graded(question: Question, answered: JsonObject, grader: Grader) -> AnswerRow:
     grade = grader.grade(question.text, str(answered["text"]), question.wanted)
+    tokens_in, tokens_out, seconds = (float(str(answered[key])) for key in ("tokens_in", "tokens_out", "seconds"))
     return AnswerRow(
         id=question.row.id, file=question.row.file, line=question.row.line,
-        messages=json.dumps([message.as_dict() for message in question.messages], ensure_ascii=False),
-        answer=question.wanted, completion=str(answered["text"]), finish_reason=str(answered["finish_reason"]), score=grade.score,
-        grades=json.dumps(dict(grade.marks), ensure_ascii=False),
-        tokens_in=int(answered["tokens_in"]), tokens_out=int(answered["tokens_out"]), seconds=float(answered["seconds"]),
-    )  # type: ignore[arg-type]  # fmt: skip
+        messages=[message.as_dict() for message in question.messages], answer=question.wanted, completion=str(answered["text"]),
+        finish_reason="stop" if answered["finish_reason"] == "stop" else "length", score=grade.score, grades=grade.marks,
+        tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds,
+    )  # fmt: skip
 
 
 def answer_budget(job: Job) -> int:
     """Return 1.25 times the longest trained turn of the training rows, in tokens."""
-    return int(1.25 * job.rendered("train").store.longest_answer() + 0.999)
+    return math.ceil(1.25 * job.rendered("train").store.longest_answer())
 
 
-__all__ = ["answer_arm", "answer_budget", "engine", "read_answers"]
+def training_gap(job: Job, grader: Grader) -> JsonObject | None:
+    """Ask the tuned model some of its own training rows: what it reaches above the test is memorized."""
+    count = job.settings.compare.train_rows
+    if not count or "tuned" not in job.settings.compare.arms:
+        return None
+    asked = questions(job.rendered("train").rows)
+    chosen = generator(job.settings.seed, "train rows").permutation(len(asked))[:count]
+    asked = [asked[place] for place in sorted(chosen)]
+    if not job.run.arm_answers(ON_TRAINING).exists():
+        completions = _answered_by_model(job, ON_TRAINING, parts.load(ARMS, "tuned", "Arm")(), asked)
+        write_answers(job.run.arm_answers(ON_TRAINING), [_graded(q, completions[q.row.id], grader) for q in asked])
+    clusters = clusters_of(job, [question.row.id for question in asked])
+    rows = answer_rows(read_answers(job.run.arm_answers(ON_TRAINING)))
+    summary = arm_summary(rows, grader, clusters, job.settings)
+    return {"score": summary["score"], "interval": summary["interval"], "rows": len(rows)}

@@ -5,7 +5,6 @@ again from the folder alone; that is what `resume` rests on.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +94,12 @@ class Job:
         assert self.settings.model.dtype
         return DTYPES[self.settings.model.dtype]
 
+    @property
+    def grader_name(self) -> str:
+        """The grader, once chosen."""
+        assert self.settings.compare.grader
+        return self.settings.compare.grader
+
     def rows(self, part: Part) -> list[Row]:
         """The rows of one part."""
         return list(read_stored(self.run.part(part)))
@@ -165,10 +170,6 @@ class Job:
             "settings": text_hash(dump(self.settings)),
             "base": _weights_hash(self.folder.path) if self.settings.model.init is None else "random",
         }
-
-    def load_sequences(self, parts: Sequence[Part]) -> list[SequenceStore]:
-        """The token sequences of several parts."""
-        return [self.rendered(part).store for part in parts]
 
 
 def _weights_hash(folder: Path) -> str:

@@ -70,11 +70,11 @@ def write_ledger(job: Job) -> None:
         if part is None:
             ledger.add(*row, "dropped", rule=entry["rule"])
         elif (problem := rendered[part].problems.get(entry["id"])) is not None:
-            ledger.add(*row, "dropped", rule=problem.rule, cluster=entry["cluster"])
+            ledger.add(*row, "dropped", rule=problem.rule, cluster=str(entry["cluster"]))
         else:
             count = tokens[part][entry["id"]]
             ledger.add(
-                *row, "truncated" if count.lost else part, rule="truncated" if count.lost else None, part=part, cluster=entry["cluster"],
+                *row, "truncated" if count.lost else part, rule="truncated" if count.lost else None, part=part, cluster=str(entry["cluster"]),
                 tokens=count.tokens, trained_tokens=count.trained, lost_tokens=count.lost,
             )  # fmt: skip
     ledger.check(num_rows)

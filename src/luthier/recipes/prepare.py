@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -94,7 +95,7 @@ def split_stage(job: Job) -> None:
 
 def _write_parts(job: Job, assignment: Assignment) -> None:
     writers = {part: RowWriter(job.run.part(part)) for part in PARTS}
-    columns: dict[str, list[object]] = {name: [] for name in ("id", "file", "line", "origin", "part", "rule", "cluster")}
+    columns: dict[str, list[object]] = {name: [] for name in ("id", "file", "line", "origin", "part", "rule", "touched", "cluster")}
     for writer in writers.values():
         writer.__enter__()
     place = 0
@@ -103,7 +104,7 @@ def _write_parts(job: Job, assignment: Assignment) -> None:
             part = assignment.part[place]
             if part is not None:
                 writers[part].write(row)
-            entry = (row.id, row.file, row.line, origin, part, assignment.rule[place], int(assignment.cluster_N[place]))
+            entry = (row.id, row.file, row.line, origin, part, assignment.rule[place], assignment.touched[place], int(assignment.cluster[place]))
             for column, value in zip(columns.values(), entry, strict=True):
                 column.append(value)
             place += 1
@@ -116,11 +117,13 @@ def check_stage(job: Job) -> None:
     """Let every check in `data/checks/` look at the rows; write findings.json and say the worst."""
     rows = [row for origin in ORIGINS for row in read_stored(job.run.read_rows(origin))]
     table = pq.read_table(job.run.assignment).to_pydict()
+    certificate: JsonObject = json.loads(job.run.certificate.read_text(encoding="utf-8"))
+    assignment = Assignment(table["part"], table["rule"], table["touched"], np.array(table["cluster"]), certificate)
     findings: list[JsonObject] = []
     names = [name for name in parts.names("luthier.data.checks") if name not in job.settings.check.skip]
     for name in job.voice.track("check", names, len(names)):
         check = parts.load("luthier.data.checks", name, "Check")()
-        for finding in check.find(rows, table["part"]):
+        for finding in check.find(rows, assignment):
             findings.append(json.loads(json.dumps(asdict(finding))))
     order = {"error": 0, "warning": 1, "info": 2}
     findings.sort(key=lambda finding: order[str(finding["severity"])])

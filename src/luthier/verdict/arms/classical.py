@@ -41,6 +41,7 @@ class Arm:
     `description` says what was fitted; `majority` is the most common answer of the training rows.
     """
 
+    weights = None
     description: str
     majority: str
 

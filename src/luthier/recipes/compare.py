@@ -1,0 +1,100 @@
+"""The verdict: every arm on the same sealed rows, with intervals, differences and one sentence."""
+
+from pathlib import Path
+
+import numpy as np
+
+from luthier.config.load import load
+from luthier.core import parts
+from luthier.core.errors import DataError, RunFolderError, SettingsError
+from luthier.core.rundir import RunDir, open_run, write_json
+from luthier.core.types import Grader, JsonObject
+from luthier.data.ledger import read_ledger, summary_of
+from luthier.models.load import STARTER
+from luthier.recipes import likelihood
+from luthier.recipes.answer import answer_arm, answer_budget, training_gap
+from luthier.recipes.differences import clusters_of, differences_of
+from luthier.recipes.job import Job
+from luthier.recipes.voice import Voice
+from luthier.verdict.answers import answer_rows, arm_summary, read_answers
+from luthier.verdict.choose import choose_grader
+from luthier.verdict.conclude import conclude
+from luthier.verdict.figures import scale_of
+from luthier.verdict.questions import Question, questions
+from luthier.verdict.stats import Measure
+
+GRADERS = "luthier.graders"
+
+
+def compare(path: Path, voice: Voice) -> RunDir:
+    """Make or remake the verdict of a trained run; answers that lie in the folder are not made again."""
+    folder = open_run(path)
+    if not folder.done("train"):
+        raise RunFolderError(f"{path} has not finished training; go on with: luthier resume {path}")
+    job = Job(folder, load([folder.config]), voice)
+    with folder.held():
+        compare_stage(job)
+    return folder
+
+
+def compare_stage(job: Job) -> None:
+    """Let every arm answer, grade, and write verdict.json."""
+    if job.settings.train.objective == "text":
+        verdict = likelihood.verdict(job)
+    else:
+        verdict = _answered(job)
+    verdict = _with_facts(job, verdict)
+    write_json(job.run.verdict, verdict)
+    job.voice.say(str(verdict["because"]))
+
+
+def _answered(job: Job) -> JsonObject:
+    asked = questions(job.rendered("test").rows)
+    if not asked:
+        raise DataError("no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test.")
+    grader = _resolve(job, asked)
+    for name in job.settings.compare.arms:
+        answer_arm(job, name, asked, grader)
+    gap = training_gap(job, grader)
+    clusters = clusters_of(job, [question.row.id for question in asked])
+    rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in job.settings.compare.arms}
+    arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in rows}
+    scores = {name: np.array([row.score for row in rows[name]]) for name in rows}
+    measure = Measure(margin=job.settings.compare.margin)
+    differences = differences_of(job, scores, clusters, measure, None)
+    scale = scale_of(job.grader_name, lower_is_better=False)
+    conclusion = conclude(arms, differences, scale, len(asked), job.folder.name == STARTER)
+    return {
+        "grader": job.grader_name, "arms": arms, "differences": differences, "train_score": gap,
+        "outcome": conclusion.outcome, "because": conclusion.because,
+    }  # fmt: skip
+
+
+def _resolve(job: Job, asked: list[Question]) -> Grader:
+    """Choose grader and answer budget where they are open, and say why."""
+    settings = job.settings
+    if settings.compare.grader is None:
+        name, reason = choose_grader([question.wanted for question in questions(job.rows("train"))] or [q.wanted for q in asked])
+        job.run.event("grader_chosen", grader=name, reason=reason)
+        job.voice.say(f"grading with {name}: {reason}")
+        job.resolve({"compare.grader": name})
+    if settings.generate.max_new_tokens is None:
+        job.resolve({"generate.max_new_tokens": max(1, answer_budget(job))})
+        job.voice.say(f"answer budget {job.settings.generate.max_new_tokens} tokens, 1.25 times the longest training answer")
+    known = parts.names("luthier.verdict.arms")
+    wrong = [name for name in settings.compare.arms if name not in known and ".py:" not in name]
+    if wrong:
+        raise SettingsError(f"compare.arms: there is no arm {wrong[0]!r}; there are {', '.join(known)}.")
+    return parts.load(GRADERS, job.grader_name, "Grader")()
+
+
+def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
+    """Add where the rows went, what was predicted and what was measured."""
+    training = job.training
+    measured = {key: training[key] for key in ("seconds", "memory_bytes", "tokens_per_second", "tokens", "steps", "best_step")}
+    return {
+        "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
+        "plan": job.plan, "measured": measured,
+    }  # type: ignore[dict-item]  # fmt: skip
+
+

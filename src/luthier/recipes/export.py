@@ -1,0 +1,111 @@
+"""Hand the tuned model out as plain transformers or PEFT files, proven to be the model that was trained."""
+
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from luthier.config.load import load
+from luthier.core.errors import ProofFailed, RunFolderError, SettingsError
+from luthier.core.rundir import open_run, write_atomically, write_json
+from luthier.core.types import JsonObject, Message
+from luthier.models import parity
+from luthier.models.card import CardFacts, card
+from luthier.models.export import Package
+from luthier.models.export import export as write_package
+from luthier.recipes.job import Job
+from luthier.recipes.verdict_file import read_verdict
+from luthier.recipes.voice import Voice
+from luthier.verdict.questions import questions
+
+Format = Literal["adapter", "merged"]
+_SAMPLES = 8
+_STARTER_LICENSE = "apache-2.0"
+
+
+def export(path: Path, format: str, to: Path | None, voice: Voice) -> tuple[Path, JsonObject]:
+    """Export a trained run as `adapter` or `merged` to `to`; return the folder and its certificate."""
+    folder = open_run(path)
+    if not folder.done("train"):
+        raise RunFolderError(f"{path} has not finished training; go on with: luthier resume {path}")
+    job = Job(folder, load([folder.config]), voice)
+    if format not in ("adapter", "merged"):
+        raise SettingsError(f"--format is {format!r}; expected adapter or merged.")
+    out = to or folder.package
+    with folder.held():
+        certificate = _export(job, "adapter" if format == "adapter" else "merged", out)
+    return out, certificate
+
+
+def export_stage(job: Job) -> None:
+    """Write `package/` in the format of the settings; by default what the method trained."""
+    if job.settings.export.format is None:
+        job.resolve({"export.format": "adapter" if job.settings.train.method == "lora" else "merged"})
+    assert job.settings.export.format
+    _export(job, job.settings.export.format, job.run.package)
+
+
+def _export(job: Job, format: Format, out: Path) -> JsonObject:
+    model = job.tuned_model()
+    base = None if job.settings.model.init else str(job.folder.path if job.folder.revision is None else job.folder.name)
+    text = _card(job, format, base)
+    if job.settings.generate.max_new_tokens is None:
+        job.resolve({"generate.max_new_tokens": 256})
+    assert job.settings.generate.max_new_tokens
+    package = Package(
+        format=format, base=base, card=text, stop_tokens=tuple(job.renderer.stop_tokens), max_new_tokens=job.settings.generate.max_new_tokens,
+        revision=job.folder.revision, temperature=job.settings.generate.temperature, top_p=job.settings.generate.top_p,
+    )  # fmt: skip
+    with job.voice.bar("export", None):
+        write_package(model, job.tokenizer, out, package)
+        certificate = _certify(job, model, out, format, base)
+    write_json(out / "certificate.json", certificate)
+    write_atomically(job.run.card, text.encode())
+    job.voice.say(
+        f"package: {out} ({format}); in a fresh process its logits differ by at most "
+        f"{certificate['relative_logit_difference']:.1e} of the largest (bound {certificate['bound']:.0e})"
+    )
+    return certificate
+
+
+def _certify(job: Job, model: torch.nn.Module, out: Path, format: Format, base: str | None) -> JsonObject:
+    samples = _samples(job)
+    if not samples:
+        raise ProofFailed("there is no row from which a prompt could be made to prove the package with.")
+    with tempfile.TemporaryDirectory() as folder:
+        reference = parity.capture(model, samples, Path(folder), base, job.folder.revision)
+        return parity.certify(out, reference, parity.bound_for(format, job.dtype), torch.get_num_threads())
+
+
+def _samples(job: Job) -> list[parity.Sample]:
+    """Prompts of held-out rows; where rows are plain text, their beginnings as a user's words."""
+    options: JsonObject = {}
+    if job.settings.model.enable_thinking is not None:
+        options["enable_thinking"] = job.settings.model.enable_thinking
+    rows = (job.rows("test") or job.rows("validation") or job.rows("train"))[:64]
+    asked = [(question.messages, question.tools) for question in questions(rows)[:_SAMPLES]]
+    if not asked:
+        texts = [getattr(row.content, "text", "") for row in rows[:_SAMPLES]]
+        asked = [((Message("user", text[:200]),), ()) for text in texts if text]
+    return [
+        parity.Sample(
+            {"messages": [message.as_dict() for message in messages], "tools": list(tools), "options": options},
+            tuple(job.renderer.prompt(messages, tools)),
+        )
+        for messages, tools in asked
+    ]  # fmt: skip
+
+
+def _card(job: Job, format: Format, base: str | None) -> str:
+    train = job.settings.train
+    verdict: JsonObject = read_verdict(job.run) if job.run.verdict.exists() else {"data": {}, "arms": {}, "grader": ""}
+    settings: dict[str, object] = {
+        key: getattr(train, key) for key in ("objective", "method", "lr", "epochs", "steps", "batch_tokens", "schedule", "max_length")
+    }
+    return card(
+        CardFacts(
+            name=job.run.path.name, base=job.folder.name if base else None, format=format, method=str(train.method), verdict=verdict,
+            settings=settings, license=_STARTER_LICENSE if job.folder.name == "starter" else None,
+        )  # type: ignore[arg-type]  # fmt: skip
+    )
