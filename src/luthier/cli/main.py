@@ -5,13 +5,15 @@ inside the commands, so that help answers at once.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from luthier.core.errors import LuthierError
+from luthier.core.errors import LuthierError, Stopped
 
 app = typer.Typer(
     name="luthier", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -160,6 +162,7 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app(standalone_mode=False)
     except LuthierError as error:
@@ -170,6 +173,10 @@ def main() -> None:
         _fail("stopped.", 130)
     except Exception as error:
         _fail_unexpected(error)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number, "stopped; what was finished is kept. Go on with: luthier resume RUN")
 
 
 def _fail(message: str, code: int) -> None:

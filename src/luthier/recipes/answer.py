@@ -29,6 +29,7 @@ def answer_arm(job: Job, name: str, asked: Sequence[Question], grader: Grader) -
     if arm.weights is None:
         completions = _answered_directly(job, arm, asked)
     else:
+        job.run.event("arm_described", arm=name, note=arm.description)
         completions = _answered_by_model(job, name, arm(), asked)
     rows = [_graded(question, completions[question.row.id], grader) for question in asked]
     write_answers(job.run.arm_answers(name), rows)
@@ -57,6 +58,7 @@ def _answered_directly(job: Job, arm_type: type, asked: Sequence[Question]) -> d
         arm = arm_type(train, validation, job.settings.compare.grader, job.settings.seed)
         answers = arm.answer([question.text for question in asked])
     seconds = (time.monotonic() - start) / max(1, len(asked))
+    job.run.event("arm_described", arm="classical", note=arm.description)
     job.voice.say(f"  classical: {arm.description}")
     return {
         question.row.id: _line(Completion(question.row.id, answer, (), "stop", seconds), 0)

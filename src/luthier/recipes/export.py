@@ -48,7 +48,7 @@ def export_stage(job: Job) -> None:
 
 def _export(job: Job, format: Format, out: Path) -> JsonObject:
     model = job.tuned_model()
-    base = None if job.settings.model.init else str(job.folder.path if job.folder.revision is None else job.folder.name)
+    base = None if job.settings.model.init else job.base_name
     text = _card(job, format, base)
     if job.settings.generate.max_new_tokens is None:
         job.resolve({"generate.max_new_tokens": 256})

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.load import dump, with_values
 from luthier.config.settings import Settings
-from luthier.core.errors import RunFailed
+from luthier.core.errors import RunFailed, SettingsError
 from luthier.core.hardware import processor
 from luthier.core.hashing import bytes_hash, file_hash, text_hash
 from luthier.core.journal import entries
@@ -24,10 +24,12 @@ from luthier.data.loader import SequenceStore
 from luthier.data.problems import RowProblem
 from luthier.data.render import Renderer, render_all
 from luthier.data.store import count_stored, read_stored
+from luthier.kernels import attention
 from luthier.models import adapters
 from luthier.models.load import ModelFolder, context_length, find_model, load_model, load_tokenizer, random_model
 from luthier.recipes.voice import Voice
 from luthier.train import checkpoint
+from luthier.train.policy import Policy, packable
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -63,6 +65,11 @@ class Job:
     def folder(self) -> ModelFolder:
         """The base model on disk."""
         return find_model(self.settings.model)
+
+    @property
+    def base_name(self) -> str:
+        """What plain `from_pretrained` takes for the base model: its hub id, or its folder."""
+        return str(self.folder.path) if self.folder.revision is None else self.folder.name
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -131,8 +138,28 @@ class Job:
         """Load the model and make the weights trainable that the method trains."""
         model, train = self.base_model(), self.settings.train
         if train.method == "lora":
-            return adapters.add_lora(model, train.lora, self.settings.seed, str(self.folder.name), self.folder.revision)
+            return adapters.add_lora(model, train.lora, self.settings.seed, self.base_name, self.folder.revision)
         return adapters.train_all(model)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The model wrapped for training, with rows packed where every layer allows it; shared by plan and training."""
+        train = self.settings.train
+        policy = Policy(self.trainable_model(), compiled=bool(train.compile))
+        if train.layout == "packed" and not packable(policy.stock):
+            raise SettingsError(f"train.layout: the layers of {self.folder.name} would leak state across packed rows; use padded.")
+        if train.layout is None:
+            self.resolve({"train.layout": "packed" if packable(policy.stock) else "padded"})
+        if self.settings.train.layout == "packed":
+            policy.stock.set_attn_implementation(attention.register())
+        if train.gradient_checkpointing:
+            policy.stock.gradient_checkpointing_enable({"use_reentrant": False})
+            policy.model.train()
+        return policy
+
+    def forget_policy(self) -> None:
+        """Let the memory of the trained model go; `tuned_model` loads its best weights."""
+        self.__dict__.pop("policy", None)
 
     def tuned_model(self) -> torch.nn.Module:
         """Load the model with the best weights of the training."""

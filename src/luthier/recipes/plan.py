@@ -17,13 +17,11 @@ from luthier.core.rundir import write_json
 from luthier.core.types import PARTS, JsonObject, Rendered
 from luthier.data.ledger import Ledger
 from luthier.data.loader import SequenceStore, micro_batches, padded, steps_of_epoch
-from luthier.kernels import attention
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
 from luthier.models.sizes import Shape, shape_of, training_bytes
 from luthier.recipes.job import Job
 from luthier.train import rule
-from luthier.train.policy import Policy, packable
 
 _MICRO_TOKENS = 8192
 _TENSOR_BYTES_PER_TRAINED = 12
@@ -39,9 +37,8 @@ def plan_stage(job: Job) -> None:
     _resolve_type_and_method(job)
     _resolve_training(job, store)
     estimate = _refuse_what_cannot_fit(job, store)
-    model = job.trainable_model()
-    measured = _measure(job, model, store)
-    _write_plan(job, store, model, estimate, measured)
+    measured = _measure(job, store)
+    _write_plan(job, store, estimate, measured)
 
 
 def _check_model(job: Job) -> None:
@@ -177,25 +174,9 @@ def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
     return needed
 
 
-def make_policy(job: Job, model: torch.nn.Module) -> Policy:
-    """Wrap the model for training, with rows packed where every layer allows it."""
-    policy = Policy(model, compiled=bool(job.settings.train.compile))
-    layout = job.settings.train.layout
-    if layout == "packed" and not packable(policy.stock):
-        raise SettingsError(f"train.layout: the layers of {job.folder.name} would leak state across packed rows; use padded.")
-    if layout is None:
-        job.resolve({"train.layout": "packed" if packable(policy.stock) else "padded"})
-    if job.settings.train.layout == "packed":
-        policy.stock.set_attn_implementation(attention.register())
-    if job.settings.train.gradient_checkpointing:
-        policy.stock.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train()
-    return policy
-
-
-def _measure(job: Job, model: torch.nn.Module, store: SequenceStore) -> JsonObject:
+def _measure(job: Job, store: SequenceStore) -> JsonObject:
     """Prove the loss on the first rows, then time the forward and backward pass of two micro-batches."""
-    policy = make_policy(job, model)
+    policy = job.policy
     proof = policy.prove(padded(store, np.argsort(store.lengths, kind="stable")[:2]))
     train = job.settings.train
     assert train.batch_tokens and train.micro_tokens and train.layout
@@ -207,16 +188,16 @@ def _measure(job: Job, model: torch.nn.Module, store: SequenceStore) -> JsonObje
         for batch in batches[:2]:
             policy.weighted_nll(batch).backward()
         seconds.append(time.monotonic() - start)
-    model.zero_grad(set_to_none=True)
+    policy.model.zero_grad(set_to_none=True)
     tokens = sum(batch.num_tokens for batch in batches[:2])
     return {"tokens_per_second": tokens / min(seconds[1:]), **proof}
 
 
-def _write_plan(job: Job, store: SequenceStore, model: torch.nn.Module, needed: int, measured: JsonObject) -> None:
+def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObject) -> None:
     train = job.settings.train
     assert train.steps and train.batch_tokens
     rate = float(measured["tokens_per_second"])  # type: ignore[arg-type]
-    num_trained = adapters.num_trained(model)
+    num_trained = adapters.num_trained(job.policy.model)
     per_epoch = store.num_tokens * train.steps / len(steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0))
     seconds = per_epoch / rate + train.steps * num_trained * 20 / 8e9
     plan: JsonObject = {

@@ -8,7 +8,6 @@ import torch
 from luthier.core import parts
 from luthier.data.loader import SequenceStore, micro_batches
 from luthier.recipes.job import Job
-from luthier.recipes.plan import make_policy
 from luthier.train.loop import Objective, Progress, Trainer
 from luthier.train.policy import Policy
 
@@ -18,7 +17,7 @@ def train_stage(job: Job) -> None:
     settings = job.settings
     objective: Objective = parts.load("luthier.train.objectives", settings.train.objective, "Objective")()
     store, held_out = job.rendered("train").store, job.rendered("validation").store
-    policy = make_policy(job, job.trainable_model())
+    policy = job.policy
     trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run)
     validate = (lambda: mean_loss(policy, held_out, settings.train.micro_tokens or 0)) if len(held_out) else None
     steps = settings.train.steps
@@ -30,6 +29,7 @@ def train_stage(job: Job) -> None:
         seconds=round(outcome.seconds, 2), memory_bytes=outcome.peak_memory_bytes,
         tokens_per_second=round(outcome.tokens / max(1e-9, outcome.seconds), 1),
     )  # fmt: skip
+    job.forget_policy()
     early = f", stopped early after step {outcome.steps}" if outcome.stopped_early else ""
     best = f"; best validation loss {outcome.best_loss:.4f} at step {outcome.best_step}" if validate else ""
     job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{best}")

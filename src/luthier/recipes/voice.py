@@ -1,5 +1,6 @@
 """What a recipe says while it works: lines and live progress on standard error, the same lines in the run's log."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +10,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class Bar:
-    """One progress bar; `show` moves it and replaces the words behind it."""
+    """One progress bar; where there is no terminal to draw it on, a line every half minute instead."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task: TaskID, title: str) -> None:
+        self._progress, self._task, self._title = progress, task, title
+        self._said = time.monotonic()
 
     def show(self, done: float, words: str = "") -> None:
-        """Set how much is done, in the units of the bar's total."""
+        """Set how much is done, in the units of the bar's total, and the words behind it."""
         self._progress.update(self._task, completed=done, words=words)
+        console = self._progress.console
+        if not console.is_terminal and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            task = self._progress.tasks[self._task]
+            left = f", {task.time_remaining:,.0f} s left" if task.time_remaining is not None else ""
+            console.print(f"{self._title}: {task.percentage:.0f} %{left} {words}", markup=False, soft_wrap=True)
 
 
 class Voice:
@@ -43,8 +52,8 @@ class Voice:
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
         )  # fmt: skip
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            yield Bar(progress, progress.add_task(title, total=total, words=""))
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+            yield Bar(progress, progress.add_task(title, total=total, words=""), title)
 
     def track(self, title: str, items: Iterable[Item], total: int | None) -> Iterator[Item]:
         """Yield the items while a bar counts them."""
