@@ -7,22 +7,35 @@ inside the commands, so that help answers at once.
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from luthier.core.errors import LuthierError, Stopped
+from luthier.core.rundir import RunDir
+from luthier.core.types import JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from luthier.config.settings import Settings
+    from luthier.recipes.voice import Voice
 
 app = typer.Typer(
     name="luthier", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Fine-tune language models end to end: raw examples in, a tuned model and the measured proof out.",
 )  # fmt: skip
 
+_PIPE_WIDTH = 160
+
 Model = Annotated[str | None, typer.Option(help="A hub id, a local folder, or `starter`, which ships with Luthier.")]
 Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
+]
 Out = Annotated[Path | None, typer.Option(help="The run folder; absent or empty.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -30,20 +43,28 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 @app.command()
 def run(
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")
+    ] = None,
     model: Model = None,
     input: Annotated[str | None, typer.Option(help="The column with the input.")] = None,
-    output: Annotated[str | None, typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object."),
+    ] = None,
     test: Annotated[str | None, typer.Option(help="Your own test file.")] = None,
     validation: Annotated[str | None, typer.Option(help="Your own validation file.")] = None,
-    group: Annotated[str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")
+    ] = None,
     config: Config = None,
     set: Set = None,
     out: Out = None,
     json: Json = False,
 ) -> None:
     """Read, check, split, plan, train, compare, export, report."""
-    from luthier.recipes.voice import Voice
+    from luthier.recipes import run as recipe
+    from luthier.recipes.doctor import say_model
 
     settings = _settings(
         config, set,
@@ -52,24 +73,22 @@ def run(
             "data.test": test, "data.validation": validation, "data.group": group,
         },
     )  # fmt: skip
-    voice = Voice()
-    from luthier.recipes.doctor import say_model
-
+    voice = _voice()
     say_model(settings, voice)
-    from luthier.recipes import run as recipe
-
     _show_verdict(recipe.run(None, settings, out, voice), json)
 
 
 @app.command()
 def train(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A YAML file of settings.")], set: Set = None, out: Out = None, json: Json = False
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A YAML file of settings.")],
+    set: Set = None,
+    out: Out = None,
+    json: Json = False,
 ) -> None:
     """Train what a settings file says, up to the exported weights."""
     from luthier.recipes import run as recipe
-    from luthier.recipes.voice import Voice
 
-    folder = recipe.train(_settings([file], set, {}), out, Voice())
+    folder = recipe.train(_settings([file], set, {}), out, _voice())
     _print({"run": str(folder.path), "package": str(folder.package)} if json else str(folder.package))
 
 
@@ -77,9 +96,8 @@ def train(
 def resume(run: Run, json: Json = False) -> None:
     """Go on at the first stage that did not finish."""
     from luthier.recipes import run as recipe
-    from luthier.recipes.voice import Voice
 
-    folder = recipe.resume(run, Voice())
+    folder = recipe.resume(run, _voice())
     if folder.verdict.exists():
         _show_verdict(folder, json)
 
@@ -88,9 +106,8 @@ def resume(run: Run, json: Json = False) -> None:
 def compare(run: Run, json: Json = False) -> None:
     """Show a run's verdict; answer what is not yet answered."""
     from luthier.recipes import compare as recipe
-    from luthier.recipes.voice import Voice
 
-    _show_verdict(recipe.compare(run, Voice()), json)
+    _show_verdict(recipe.compare(run, _voice()), json)
 
 
 @app.command()
@@ -102,6 +119,7 @@ def chat(
     """Talk with the tuned model, or with the base model."""
     from luthier.recipes import chat as recipe
 
+    _hide_weight_bars()
     for piece in recipe.chat(run, arm, prompt, sys.stdin):
         print(piece, end="", flush=True)
 
@@ -115,9 +133,8 @@ def export(
 ) -> None:
     """Write the adapter or merged weights, proven equal to the trained model."""
     from luthier.recipes import export as recipe
-    from luthier.recipes.voice import Voice
 
-    path, certificate = recipe.export(run, format, to, Voice())
+    path, certificate = recipe.export(run, format, to, _voice())
     _print({"package": str(path), "certificate": certificate} if json else str(path))
 
 
@@ -161,18 +178,15 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors become one message and an exit code."""
+    """Run the command line; errors become one message and an exit code, wrong usage is 2."""
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app(standalone_mode=False)
+        app()
     except LuthierError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped.", 130)
-    except typer.Abort:
-        _fail("stopped.", 130)
     except Exception as error:
-        _fail_unexpected(error)
+        traceback.print_exc()
+        _fail(f"failed: {error}", 1)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -184,28 +198,29 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _fail_unexpected(error: Exception) -> None:
-    """Usage errors are the user's (2); anything else is ours, with its trace (1)."""
-    import traceback
-
-    import click
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        sys.exit(error.exit_code)
-    if isinstance(error, BrokenPipeError):
-        sys.exit(1)
-    traceback.print_exc()
-    _fail(f"failed: {error}", 1)
-
-
-def _settings(config: list[Path] | None, assignments: list[str] | None, flags: dict[str, Any]):  # noqa: ANN202
+def _settings(config: list[Path] | None, assignments: list[str] | None, flags: JsonObject) -> "Settings":
     from luthier.config.load import load
 
     return load(config or [], assignments or [], flags)
 
 
-def _print(value: Any) -> None:
+def _voice() -> "Voice":
+    from luthier.recipes.voice import Voice
+
+    _hide_weight_bars()
+    return Voice()
+
+
+def _hide_weight_bars() -> None:
+    """Leave out transformers' own bars for loading and saving weights; downloads keep theirs."""
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    enable_progress_bars()
+
+
+def _print(value: "JsonValue | RenderableType") -> None:
     if isinstance(value, str):
         print(value)
     elif isinstance(value, dict | list):
@@ -213,10 +228,11 @@ def _print(value: Any) -> None:
     else:
         from rich.console import Console
 
-        Console().print(value)
+        # A pipe has no width of its own: rich would assume 80 columns and cut the table.
+        Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(value)
 
 
-def _show_verdict(folder: Any, as_json: bool) -> None:
+def _show_verdict(folder: RunDir, as_json: bool) -> None:
     verdict = json.loads(folder.verdict.read_text(encoding="utf-8"))
     if as_json:
         _print(verdict)
@@ -224,7 +240,7 @@ def _show_verdict(folder: Any, as_json: bool) -> None:
     from luthier.verdict.table import terminal_table
 
     _print(terminal_table(verdict))
-    print(f"\n{verdict['because']}\n\nreport: {folder.report}")
+    print(f"\nreport: {folder.report}")
 
 
 if __name__ == "__main__":
