@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -99,11 +100,11 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, JsonValue]:
     seen: dict[str, JsonValue] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
+        key = str(loader.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
         if key in seen:
             mark = key_node.start_mark
             raise SettingsError(f"{mark.name}:{mark.line + 1}: the key {key!r} stands twice in one section.")
-        seen[key] = loader.construct_object(value_node, deep=True)
+        seen[key] = loader.construct_object(value_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
     return seen
 
 
@@ -133,7 +134,7 @@ def _read_yaml(file: Path, problems: list[str]) -> JsonObject:
     if not isinstance(tree, dict):
         problems.append(f"{file}: expected sections such as `train:`, found {type(tree).__name__}")
         return {}
-    return tree
+    return cast(JsonObject, tree)
 
 
 def _parse(text: str, where: str, problems: list[str]) -> JsonValue:

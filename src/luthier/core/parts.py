@@ -9,7 +9,7 @@ import importlib.util
 import pkgutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from luthier.core.errors import SettingsError, nearest
 from luthier.core.hashing import text_hash
@@ -59,4 +59,4 @@ def _module_from_file(path: Path) -> Any:
 def _symbol(module: Any, symbol: str, where: str) -> Any:
     if symbol not in vars(module):
         raise SettingsError(f"{where} does not define {symbol!r}, which a part of its kind must.")
-    return vars(module)[symbol]
+    return cast(Any, vars(module)[symbol])

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 from contextlib import contextmanager
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class RunDir:
         self.event("stage_done", stage=stage)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None]:
         """Hold the folder for this process; raise RunFolderError naming the holder if another has it."""
         lock = (self.path / ".lock").open("a+")
         try:

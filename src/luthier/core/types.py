@@ -165,7 +165,7 @@ class Grade:
     """How good one answer is: `score` in [0, 1], and counts or marks that the grader adds up."""
 
     score: float
-    marks: Mapping[str, JsonValue] = field(default_factory=dict)
+    marks: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from luthier.core.errors import ModelError
+
 NAME = "luthier_packed"
 LONGEST_SHORT = 640
 Runs = tuple[tuple[int, int], ...]
@@ -42,13 +44,19 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     runs: Runs | None = None,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    s_aux: torch.Tensor | None = None,
     **unused: object,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence; returns 1 x N x H x E. Without `runs` every batch row is one sequence.
 
-    `unused` are the interface's arguments for other implementations (position ids and the like).
+    Raises ModelError for what it does not compute: capped scores, windows, sinks. `unused` are the
+    interface's arguments for other implementations (position ids and the like).
     """
     assert attention_mask is None, "packed attention takes no mask"
+    if softcap is not None or sliding_window is not None or s_aux is not None:
+        raise ModelError("this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded.")
     repeats = query_1HNE.shape[1] // key_1HNE.shape[1]
     if repeats > 1:
         key_1HNE, value_1HNE = (x.repeat_interleave(repeats, dim=1) for x in (key_1HNE, value_1HNE))
@@ -79,7 +87,7 @@ def causal_attention(query_HnlE: torch.Tensor, key_HnlE: torch.Tensor, value_Hnl
 
 class _CausalAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query_MlE, key_MlE, value_MlE, scale):  # noqa: ANN001, ANN205 - torch's own contract
+    def forward(ctx, query_MlE, key_MlE, value_MlE, scale):
         length = query_MlE.shape[1]
         hidden_ll = query_MlE.new_full((length, length), torch.finfo(query_MlE.dtype).min).triu_(1)
         share_Mll = torch.softmax(torch.baddbmm(hidden_ll, query_MlE, key_MlE.transpose(1, 2), alpha=scale), dim=-1)
@@ -88,11 +96,11 @@ class _CausalAttention(torch.autograd.Function):
         return torch.bmm(share_Mll, value_MlE)
 
     @staticmethod
-    def backward(ctx, grad_MlE):  # noqa: ANN001, ANN205 - torch's own contract
+    def backward(ctx, grad_MlE):
         query_MlE, key_MlE, value_MlE, share_Mll = ctx.saved_tensors
         value_grad_MlE = torch.bmm(share_Mll.transpose(1, 2), grad_MlE)
         share_grad_Mll = torch.bmm(grad_MlE, value_MlE.transpose(1, 2))
-        score_grad_Mll = torch._softmax_backward_data(share_grad_Mll, share_Mll, -1, share_Mll.dtype)
+        score_grad_Mll = torch.ops.aten._softmax_backward_data(share_grad_Mll, share_Mll, -1, share_Mll.dtype)
         query_grad_MlE = torch.bmm(score_grad_Mll, key_MlE).mul_(ctx.scale)
         key_grad_MlE = torch.bmm(score_grad_Mll.transpose(1, 2), query_MlE).mul_(ctx.scale)
         return query_grad_MlE, key_grad_MlE, value_grad_MlE, None

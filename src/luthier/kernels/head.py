@@ -47,7 +47,7 @@ def _nll(logits_CV: torch.Tensor, target_C: torch.Tensor) -> tuple[torch.Tensor,
 
 class _WeightedNll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_ND, index_T, target_T, weight_T, weight_VD):  # noqa: ANN001, ANN205 - torch's own contract
+    def forward(ctx, hidden_ND, index_T, target_T, weight_T, weight_VD):
         wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         hidden_grad_ND = torch.zeros_like(hidden_ND) if wants_hidden else None
@@ -70,7 +70,7 @@ class _WeightedNll(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad):  # noqa: ANN001, ANN205 - torch's own contract
+    def backward(ctx, grad):
         hidden_grad_ND, weight_grad_VD = ctx.saved_tensors
         hidden = None if hidden_grad_ND is None else hidden_grad_ND * grad.to(hidden_grad_ND.dtype)
         weight = None if weight_grad_VD is None else (weight_grad_VD * grad).to(ctx.weight_dtype)

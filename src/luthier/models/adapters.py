@@ -14,7 +14,8 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int, base: st
     assert settings.rank and settings.alpha
     targets = "all-linear" if settings.targets == ("all-linear",) else list(settings.targets)
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets,
+        r=settings.rank, lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType] - peft takes floats too
+        lora_dropout=settings.dropout, target_modules=targets,
         task_type="CAUSAL_LM", base_model_name_or_path=base, revision=revision,
     )  # fmt: skip
     torch.manual_seed(derived_seed(seed, "lora"))

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -66,10 +67,12 @@ def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> 
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"the model {folder.name} in {folder.path} cannot be loaded: {error}") from error
-    return model.to(device)
+    return cast(PreTrainedModel, torch.nn.Module.to(model, device))
 
 
-def random_model(init: LlamaInit, tokenizer: PreTrainedTokenizerBase, seed: int, dtype: torch.dtype) -> PreTrainedModel:
+def random_model(
+    init: LlamaInit, tokenizer: PreTrainedTokenizerBase, seed: int, dtype: torch.dtype, device: str = "cpu"
+) -> PreTrainedModel:
     """Make a Llama of the given shape from random weights that depend on the seed alone.
 
     Weights are normal with deviation 0.02, and 0.02 / sqrt(2 x layers) for the layers that write
@@ -91,7 +94,7 @@ def random_model(init: LlamaInit, tokenizer: PreTrainedTokenizerBase, seed: int,
             deviation = 0.02 / (2 * init.num_hidden_layers) ** 0.5 if residual else 0.02
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation)
     model.tie_weights()
-    return model.to(dtype)
+    return cast(PreTrainedModel, torch.nn.Module.to(model, device, dtype))
 
 
 def context_length(folder: ModelFolder) -> int:
@@ -100,6 +103,19 @@ def context_length(folder: ModelFolder) -> int:
     assert isinstance(text, dict)
     length = text.get("max_position_embeddings")
     return length if isinstance(length, int) else 2048
+
+
+def stop_tokens(folder: ModelFolder) -> tuple[int, ...]:
+    """The tokens at which the model's own generation_config.json says an answer ends; none where it does not say."""
+    file = folder.path / "generation_config.json"
+    if not file.is_file():
+        return ()
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+    except ValueError as error:
+        raise ModelError(f"{file} is not valid JSON: {error}") from error
+    tokens = found if isinstance(found, list) else [found]
+    return tuple(token for token in tokens if isinstance(token, int))
 
 
 def _checked(name: str, path: Path, revision: str | None) -> ModelFolder:

@@ -65,7 +65,7 @@ def _answered(job: Job) -> JsonObject:
     scale = scale_of(job.grader_name, lower_is_better=False)
     conclusion = conclude(arms, differences, scale, len(asked), job.folder.name == STARTER)
     return {
-        "grader": job.grader_name, "arms": arms, "differences": differences, "train_score": gap,
+        "grader": job.grader_name, "arms": arms, "differences": [*differences], "train_score": gap,
         "outcome": conclusion.outcome, "because": conclusion.because,
     }  # fmt: skip
 

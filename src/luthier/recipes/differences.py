@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from luthier.core.types import JsonObject
+from luthier.core.types import JsonObject, JsonValue
 from luthier.data.ledger import read_ledger
 from luthier.recipes.job import Job
 from luthier.verdict.stats import Measure, paired
@@ -21,8 +21,8 @@ def differences_of(
             difference = paired(
                 scores[a], scores[b], clusters, job.settings.compare.resamples, job.settings.seed, measure, weights
             )
-            ends = [difference.interval.low, difference.interval.high]
-            found.append({"a": a, "b": b, "value": difference.value, "interval": ends, "outcome": difference.outcome})  # type: ignore[dict-item]
+            ends: list[JsonValue] = [difference.interval.low, difference.interval.high]
+            found.append({"a": a, "b": b, "value": difference.value, "interval": ends, "outcome": difference.outcome})
     return found
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from luthier.config.load import load
 from luthier.core.errors import ProofFailed, RunFolderError, SettingsError
 from luthier.core.rundir import open_run, write_atomically, write_json
-from luthier.core.types import JsonObject, Message
+from luthier.core.types import JsonObject, Message, Text
+from luthier.data.problems import RowProblem
 from luthier.models import parity
 from luthier.models.card import CardFacts, card
 from luthier.models.export import Package
@@ -20,7 +23,7 @@ from luthier.recipes.voice import Voice
 from luthier.verdict.questions import questions
 
 Format = Literal["adapter", "merged"]
-_SAMPLES = 8
+_SAMPLES, _ROWS_TRIED = 8, 64
 _STARTER_LICENSE = "apache-2.0"
 
 
@@ -69,7 +72,7 @@ def _export(job: Job, format: Format, out: Path) -> JsonObject:
     return certificate
 
 
-def _certify(job: Job, model: torch.nn.Module, out: Path, format: Format, base: str | None) -> JsonObject:
+def _certify(job: Job, model: PreTrainedModel | PeftModel, out: Path, format: Format, base: str | None) -> JsonObject:
     samples = _samples(job)
     if not samples:
         raise ProofFailed("there is no row from which a prompt could be made to prove the package with.")
@@ -80,32 +83,31 @@ def _certify(job: Job, model: torch.nn.Module, out: Path, format: Format, base: 
 
 def _samples(job: Job) -> list[parity.Sample]:
     """Prompts of held-out rows; where rows are plain text, their beginnings as a user's words."""
-    options: JsonObject = {}
-    if job.settings.model.enable_thinking is not None:
-        options["enable_thinking"] = job.settings.model.enable_thinking
-    rows = (job.rows("test") or job.rows("validation") or job.rows("train"))[:64]
-    asked = [(question.messages, question.tools) for question in questions(rows)[:_SAMPLES]]
+    rows = (job.rows("test") or job.rows("validation") or job.rows("train"))[:_ROWS_TRIED]
+    asked = [(question.messages, question.tools) for question in questions(rows)]
     if not asked:
-        texts = [getattr(row.content, "text", "") for row in rows[:_SAMPLES]]
-        asked = [((Message("user", text[:200]),), ()) for text in texts if text]
-    return [
-        parity.Sample(
-            {"messages": [message.as_dict() for message in messages], "tools": list(tools), "options": options},
-            tuple(job.renderer.prompt(messages, tools)),
-        )
-        for messages, tools in asked
-    ]  # fmt: skip
+        texts = [row.content.text for row in rows if isinstance(row.content, Text)]
+        asked = [((Message("user", text[:200]),), ()) for text in texts]
+    samples: list[parity.Sample] = []
+    for messages, tools in asked:
+        try:
+            samples.append(parity.Sample(job.renderer.request(messages, tools), tuple(job.renderer.prompt(messages, tools))))
+        except RowProblem:  # other programs would read this one in another way, so it proves nothing
+            continue
+        if len(samples) == _SAMPLES:
+            break
+    return samples
 
 
 def _card(job: Job, format: Format, base: str | None) -> str:
     train = job.settings.train
     verdict: JsonObject = read_verdict(job.run) if job.run.verdict.exists() else {"data": {}, "arms": {}, "grader": ""}
-    settings: dict[str, object] = {
+    settings: JsonObject = {
         key: getattr(train, key) for key in ("objective", "method", "lr", "epochs", "steps", "batch_tokens", "schedule", "max_length")
     }
     return card(
         CardFacts(
             name=job.run.path.name, base=job.folder.name if base else None, format=format, method=str(train.method), verdict=verdict,
             settings=settings, license=_STARTER_LICENSE if job.folder.name == "starter" else None,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )
     )

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.load import dump, with_values
@@ -26,7 +27,15 @@ from luthier.data.render import Renderer, render_all
 from luthier.data.store import count_stored, read_stored
 from luthier.kernels import attention
 from luthier.models import adapters
-from luthier.models.load import ModelFolder, context_length, find_model, load_model, load_tokenizer, random_model
+from luthier.models.load import (
+    ModelFolder,
+    context_length,
+    find_model,
+    load_model,
+    load_tokenizer,
+    random_model,
+    stop_tokens,
+)
 from luthier.recipes.voice import Voice
 from luthier.train import checkpoint
 from luthier.train.policy import Policy, packable
@@ -87,8 +96,9 @@ class Job:
         """Rows to tokens, by the model's chat template."""
         max_length = min(self.settings.train.max_length or self.context, self.context)
         return Renderer(
-            self.tokenizer, max_length=max_length, truncate=self.settings.train.truncate, enable_thinking=self.settings.model.enable_thinking
-        )
+            self.tokenizer, max_length=max_length, truncate=self.settings.train.truncate,
+            enable_thinking=self.settings.model.enable_thinking, stop_tokens=stop_tokens(self.folder),
+        )  # fmt: skip
 
     @property
     def device(self) -> str:
@@ -131,10 +141,10 @@ class Job:
         """Load the model as it is before training."""
         init = self.settings.model.init
         if init is not None:
-            return random_model(init, self.tokenizer, self.settings.seed, self.dtype).to(self.device)
+            return random_model(init, self.tokenizer, self.settings.seed, self.dtype, self.device)
         return load_model(self.folder, self.dtype, self.device)
 
-    def trainable_model(self) -> torch.nn.Module:
+    def trainable_model(self) -> PreTrainedModel | PeftModel:
         """Load the model and make the weights trainable that the method trains."""
         model, train = self.base_model(), self.settings.train
         if train.method == "lora":
@@ -161,7 +171,7 @@ class Job:
         """Let the memory of the trained model go; `tuned_model` loads its best weights."""
         self.__dict__.pop("policy", None)
 
-    def tuned_model(self) -> torch.nn.Module:
+    def tuned_model(self) -> PreTrainedModel | PeftModel:
         """Load the model with the best weights of the training."""
         model = self.trainable_model()
         step = self.training["best_step"]

@@ -29,7 +29,8 @@ def verdict(job: Job) -> JsonObject:
     weights_R = np.array([num_bytes(row) for row in part.rows], dtype=np.float64)
     clusters_R = clusters_of(job, [row.id for row in part.rows])
     measure = Measure(bounds=None, lower_is_better=True, margin=job.settings.compare.margin)
-    scores, arms = {}, {}
+    scores: dict[str, np.ndarray] = {}
+    arms: JsonObject = {}
     for name, model in (("zero_shot", job.base_model), ("tuned", job.tuned_model)):
         nats_R, seconds = row_nats(job, model(), part.rows, part.sequences, name)
         scores[name] = nats_R / math.log(2) / weights_R
@@ -44,9 +45,9 @@ def verdict(job: Job) -> JsonObject:
     differences = differences_of(job, scores, clusters_R, measure, weights_R)
     conclusion = conclude(arms, differences, scale_of(GRADER, True), len(part.rows), job.folder.name == STARTER)
     return {
-        "grader": GRADER, "lower_is_better": True, "arms": arms, "differences": differences,
+        "grader": GRADER, "lower_is_better": True, "arms": arms, "differences": [*differences],
         "outcome": conclusion.outcome, "because": conclusion.because,
-    }  # type: ignore[dict-item]  # fmt: skip
+    }  # fmt: skip
 
 
 def row_nats(job: Job, model: torch.nn.Module, rows: list[Row], sequences: list[Rendered], name: str) -> tuple[np.ndarray, float]:

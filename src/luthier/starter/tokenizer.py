@@ -112,7 +112,7 @@ def _first_pieces(plain: Tokenizer, texts: Sequence[str], count: int) -> list[st
         for encoding in plain.encode_batch_fast(batch, add_special_tokens=False):
             ids = encoding.ids
             found.update(after for before, after in itertools.pairwise(ids) if before == space)
-    pieces = ((number, plain.id_to_token(token)) for token, number in found.items())
+    pieces = ((number, plain.id_to_token(token) or "") for token, number in found.items())
     ranked = sorted((-number, piece) for number, piece in pieces if not piece.startswith(_SPACE))
     return [piece for _, piece in ranked[:count]]
 
