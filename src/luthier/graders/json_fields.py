@@ -49,6 +49,7 @@ class Grader:
         """Return validity, exactness, micro P/R/F1 over all leaves, the same per field and per nested key.
 
         `keys` holds the accuracy of the scalars at the top level, over the rows that have them on either side.
+        Groups and keys that no answer wants are left out; what was made up costs precision in `fields`.
         """
         fields, groups, keys = (_totals(grades, kind) for kind in ("fields", "groups", "keys"))
         total = _sum(fields.values())
@@ -59,8 +60,8 @@ class Grader:
             "recall": total.recall,
             "f1": total.f1,
             "fields": {name: counts.as_metrics() for name, counts in sorted(fields.items())},
-            "groups": {name: counts.as_metrics() for name, counts in sorted(groups.items())},
-            "keys": {name: counts.hits / counts.wanted for name, counts in sorted(keys.items())},
+            "groups": {name: counts.as_metrics() for name, counts in sorted(groups.items()) if counts.wanted},
+            "keys": {name: counts.hits / counts.wanted for name, counts in sorted(keys.items()) if fields[name].wanted},
         }
 
     def _grade_plain(self, completion: str, answer: str) -> Grade:
