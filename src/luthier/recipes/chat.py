@@ -1,19 +1,22 @@
 """Talk with the tuned model of a run, or with its base, rendered exactly as in training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from luthier.config.load import load
-from luthier.core.errors import RunFolderError, SettingsError
+from luthier.core.errors import DataError, RunFolderError, SettingsError
 from luthier.core.rundir import open_run
 from luthier.core.types import Message, Prompt
+from luthier.data.problems import RowProblem
+from luthier.generate.engine import Engine
 from luthier.generate.stream import stream
 from luthier.recipes.answer import engine
 from luthier.recipes.job import Job
 from luthier.recipes.voice import Voice
 
-ARMS = {"zero_shot": "base", "tuned": "tuned"}
+ARMS: dict[str, Literal["base", "tuned"]] = {"zero_shot": "base", "tuned": "tuned"}
+CHAT_TOKENS = 256
 
 
 def chat(path: Path, arm: str, prompt: str | None, typed: TextIO) -> Iterator[str]:
@@ -21,11 +24,15 @@ def chat(path: Path, arm: str, prompt: str | None, typed: TextIO) -> Iterator[st
     if arm not in ARMS:
         raise SettingsError(f"--arm is {arm!r}; expected zero_shot or tuned.")
     folder = open_run(path)
+    if not folder.done("plan"):
+        raise RunFolderError(f"{path} has not chosen its model's type yet; go on with: luthier resume {path}")
     if not folder.done("train") and arm == "tuned":
-        raise RunFolderError(f"{path} has not finished training; go on with: luthier resume {path}, or use --arm zero_shot")
+        raise RunFolderError(
+            f"{path} has not finished training; go on with: luthier resume {path}, or use --arm zero_shot"
+        )
     voice = Voice()
     job = Job(folder, load([folder.config]), voice)
-    decoder = engine(job, "base" if arm == "zero_shot" else "tuned", budget=job.settings.generate.max_new_tokens or 256)
+    decoder = engine(job, ARMS[arm], budget=job.settings.generate.max_new_tokens or CHAT_TOKENS)
     system = job.settings.data.system
     history = [Message("system", system)] if system else []
     if prompt is None:
@@ -36,13 +43,30 @@ def chat(path: Path, arm: str, prompt: str | None, typed: TextIO) -> Iterator[st
             voice.say("(forgotten)")
             continue
         history.append(Message("user", line))
-        tokens = tuple(job.renderer.prompt(history))
-        pieces = []
-        for piece in stream(decoder.stream(Prompt("chat", tokens)), job.renderer.unrender):
-            pieces.append(piece)
-            yield piece
-        history.append(Message("assistant", "".join(pieces)))
+        answer: list[int] = []
+        yield from _answer(job, decoder, history, answer)
+        history.append(Message("assistant", job.renderer.unrender(answer)))
         yield "\n"
+
+
+def prompt_tokens(job: Job, messages: Sequence[Message]) -> tuple[int, ...]:
+    """Return what the model is served for these messages; raise DataError where they cannot be rendered."""
+    try:
+        return tuple(job.renderer.prompt(messages))
+    except RowProblem as problem:
+        raise DataError(f"this conversation cannot be rendered: {problem.rule}: {problem.detail}") from problem
+
+
+def _answer(job: Job, decoder: Engine, history: Sequence[Message], answer: list[int]) -> Iterator[str]:
+    """Return the pieces of an answer as the model writes it, reasoning included; its tokens are appended to `answer`."""
+    tokens = decoder.stream(Prompt("chat", prompt_tokens(job, history)))
+    return stream(_kept(tokens, answer), job.renderer.decode)
+
+
+def _kept(tokens: Iterable[int], kept: list[int]) -> Iterator[int]:
+    for token in tokens:
+        kept.append(token)
+        yield token
 
 
 def _lines(typed: TextIO, voice: Voice) -> Iterator[str]:

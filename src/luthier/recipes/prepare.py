@@ -35,8 +35,7 @@ def read_stage(job: Job, source: Source | None) -> None:
     sources: dict[Origin, Source | None] = {
         "data": settings.path if source is None else source, "test": settings.test, "validation": settings.validation,
     }  # fmt: skip
-    if sources["data"] is None:
-        raise DataError("there is no data: give a file, folder or glob (data.path).")
+    assert sources["data"] is not None
     job.run.rejected.unlink(missing_ok=True)
     num_rows, rejected = 0, Counter[str]()
     for origin in ORIGINS:

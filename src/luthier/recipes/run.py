@@ -11,6 +11,7 @@ import torch
 
 from luthier.config.load import dump, load
 from luthier.config.settings import Settings
+from luthier.core.errors import DataError, RunFolderError
 from luthier.core.rundir import RunDir, create, open_run, write_atomically, write_json
 from luthier.recipes.compare import compare_stage
 from luthier.recipes.environment import environment
@@ -39,6 +40,11 @@ def resume(path: Path, voice: Voice) -> RunDir:
     """Go on at the first stage that did not finish; raise RunFolderError when there is nothing to go on with."""
     folder = open_run(path)
     job = Job(folder, _settings_of(folder), voice)
+    if not folder.done("read") and job.settings.data.path is None:
+        raise RunFolderError(
+            f"{path} was given its rows by a Python program and was stopped before they were stored, so they cannot be read "
+            "again. Start a new run with the same rows."
+        )
     road = _whole_road(None) if job.run.is_whole_road() else _road_to_weights()
     if all(folder.done(name) for name, _ in road):
         voice.say(f"{path} is finished; nothing to do.")
@@ -47,8 +53,11 @@ def resume(path: Path, voice: Voice) -> RunDir:
 
 
 def _new_job(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> Job:
-    if isinstance(source, str | Path):
-        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"path": str(source)})})
+    if source is None and settings.data.path is None:
+        raise DataError("there is no data: give a file, folder or glob (data.path).")
+    if source is not None:  # rows from Python have no path to be read from again
+        path = str(source) if isinstance(source, str | Path) else None
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"path": path})})
     folder = create(out, name_of(settings.data.path if source is None else source))
     write_atomically(folder.config, dump(settings).encode())
     return Job(folder, settings, voice)

@@ -1,5 +1,8 @@
 """Look into a run: where it stands, or one row as the model sees it, its trained tokens highlighted."""
 
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from rich.text import Text as RichText
@@ -15,6 +18,9 @@ from luthier.data.store import read_stored
 from luthier.recipes.job import Job
 from luthier.recipes.verdict_file import read_verdict
 from luthier.recipes.voice import Voice
+
+# Seen where colours are not: in a pipe, in a file.
+TRAINED_START, TRAINED_END = "\u27e6", "\u27e7"
 
 
 def as_json(path: Path, row: str | None) -> JsonObject:
@@ -38,11 +44,24 @@ def as_text(path: Path, row: str | None) -> RichText:
     found, sequences, job = _rendered(run, row)
     out = RichText(f"{found.file}:{found.line}  id {found.id}\n")
     for sequence in sequences:
-        out.append(f"{len(sequence.tokens_L)} tokens, {sequence.num_trained} trained (highlighted)\n\n", style="dim")
-        for token, weight in zip(sequence.tokens_L, sequence.weight_L, strict=True):
-            out.append(job.tokenizer.decode([int(token)]), style="black on green" if weight else None)
+        count = (
+            f"{len(sequence.tokens_L)} tokens, {sequence.num_trained} trained ({TRAINED_START}highlighted{TRAINED_END})"
+        )
+        out.append(f"{count}\n\n", style="dim")
+        for trained, tokens in _stretches(sequence):
+            text = job.renderer.decode(tokens)
+            out.append(
+                f"{TRAINED_START}{text}{TRAINED_END}" if trained else text, style="black on green" if trained else None
+            )
         out.append("\n\n")
     return out
+
+
+def _stretches(sequence: Rendered) -> Iterator[tuple[bool, list[int]]]:
+    """Yield runs of trained and untrained tokens; decoded together, no character of several tokens is torn."""
+    marked = zip((sequence.weight_L > 0).tolist(), sequence.tokens_L.tolist(), strict=True)
+    for trained, group in groupby(marked, key=itemgetter(0)):
+        yield trained, [token for _, token in group]
 
 
 def _state(run: RunDir) -> JsonObject:
@@ -72,4 +91,6 @@ def _find(run: RunDir, wanted: str) -> Row:
         for number, row in enumerate(read_stored(run.part(part)), start=1):
             if row.id == wanted or (part == "train" and wanted == str(number)):
                 return row
-    raise DataError(f"there is no row {wanted!r}; give the number of a training row (1 is the first) or an id from the ledger.")
+    raise DataError(
+        f"there is no row {wanted!r}; give the number of a training row (1 is the first) or an id from the ledger."
+    )
