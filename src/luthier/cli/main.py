@@ -66,13 +66,16 @@ def run(
     from luthier.recipes import run as recipe
     from luthier.recipes.doctor import say_model
 
-    settings = _settings(
-        config, set,
-        {
-            "data.path": data, "model.name": model, "data.input": input, "data.output": output.split(",") if output else None,
-            "data.test": test, "data.validation": validation, "data.group": group,
-        },
-    )  # fmt: skip
+    flags: JsonObject = {
+        "data.path": data,
+        "model.name": model,
+        "data.input": input,
+        "data.output": [*output.split(",")] if output else None,
+        "data.test": test,
+        "data.validation": validation,
+        "data.group": group,
+    }
+    settings = _settings(config, set, flags)
     voice = _voice()
     say_model(settings, voice)
     _show_verdict(recipe.run(None, settings, out, voice), json)
@@ -220,7 +223,7 @@ def _hide_weight_bars() -> None:
     enable_progress_bars()
 
 
-def _print(value: "JsonValue | RenderableType") -> None:
+def _print(value: "JsonValue | list[JsonObject] | RenderableType") -> None:
     if isinstance(value, str):
         print(value)
     elif isinstance(value, dict | list):

@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
 from luthier.core import parts
 from luthier.core.hashing import generator
 from luthier.core.journal import Journal, entries
-from luthier.core.types import Completion, Grader, JsonObject, Prompt
+from luthier.core.types import Completion, Grader, JsonObject, Message, Prompt
 from luthier.generate.engine import Engine
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
@@ -19,6 +19,16 @@ from luthier.verdict.questions import Question, questions
 
 ARMS = "luthier.verdict.arms"
 ON_TRAINING = "tuned_on_training"
+
+
+class PromptingArm(Protocol):
+    """An arm whose answers a language model writes, with the base or the tuned weights."""
+
+    weights: Literal["base", "tuned"]
+
+    def prompt(self, question: Question) -> tuple[Message, ...]:
+        """Return the messages that the model is given."""
+        ...
 
 
 def answer_arm(job: Job, name: str, asked: Sequence[Question], grader: Grader) -> None:
@@ -66,7 +76,7 @@ def _answered_directly(job: Job, arm_type: type, asked: Sequence[Question]) -> d
     }
 
 
-def _answered_by_model(job: Job, name: str, arm, asked: Sequence[Question]) -> dict[str, JsonObject]:  # noqa: ANN001
+def _answered_by_model(job: Job, name: str, arm: PromptingArm, asked: Sequence[Question]) -> dict[str, JsonObject]:
     prompts = [Prompt(q.row.id, tuple(job.renderer.prompt(arm.prompt(q), q.tools))) for q in asked]
     sizes = {prompt.row: len(prompt.tokens) for prompt in prompts}
     done = {str(entry["row"]): entry for entry in entries(job.run.arm_progress(name))}
@@ -119,6 +129,7 @@ def training_gap(job: Job, grader: Grader) -> JsonObject | None:
     if not job.run.arm_answers(ON_TRAINING).exists():
         completions = _answered_by_model(job, ON_TRAINING, parts.load(ARMS, "tuned", "Arm")(), asked)
         write_answers(job.run.arm_answers(ON_TRAINING), [_graded(q, completions[q.row.id], grader) for q in asked])
+        job.run.arm_progress(ON_TRAINING).unlink(missing_ok=True)
     clusters = clusters_of(job, [question.row.id for question in asked])
     rows = answer_rows(read_answers(job.run.arm_answers(ON_TRAINING)))
     summary = arm_summary(rows, grader, clusters, job.settings)

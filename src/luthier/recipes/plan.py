@@ -16,11 +16,11 @@ from luthier.core.journal import entries
 from luthier.core.rundir import write_json
 from luthier.core.types import PARTS, JsonObject, Rendered
 from luthier.data.ledger import Ledger
-from luthier.data.loader import SequenceStore, micro_batches, padded, steps_of_epoch
+from luthier.data.loader import SequenceStore, micro_batches, packed, padded, steps_of_epoch
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
 from luthier.models.sizes import Shape, shape_of, training_bytes
-from luthier.recipes.job import Job
+from luthier.recipes.job import Job, RenderedPart
 from luthier.train import rule
 
 _MICRO_TOKENS = 8192
@@ -99,12 +99,12 @@ def _tokens_by_row(sequences: list[Rendered]) -> dict[str, _Count]:
     return counts
 
 
-def _say_problems(job: Job, part: str, rendered) -> None:  # noqa: ANN001
+def _say_problems(job: Job, part: str, rendered: RenderedPart) -> None:
     if rendered.problems:
         job.voice.say(f"  {len(rendered.problems):,} {part} rows cannot be rendered and are set aside, such as {_first_problems(rendered)}")
 
 
-def _first_problems(rendered) -> str:  # noqa: ANN001
+def _first_problems(rendered: RenderedPart) -> str:
     return "\n  ".join(f"{problem.rule}: {problem.detail}" for problem in list(rendered.problems.values())[:3])
 
 
@@ -177,8 +177,9 @@ def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
 def _measure(job: Job, store: SequenceStore) -> JsonObject:
     """Prove the loss on the first rows, then time the forward and backward pass of two micro-batches."""
     policy = job.policy
-    proof = policy.prove(padded(store, np.argsort(store.lengths, kind="stable")[:2]))
     train = job.settings.train
+    lay = packed if train.layout == "packed" else padded
+    proof = policy.prove(lay(store, np.argsort(store.lengths, kind="stable")[:2]))
     assert train.batch_tokens and train.micro_tokens and train.layout
     indices = steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0)[0]
     batches = list(micro_batches(store, indices, train.micro_tokens, train.layout))
