@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from luthier.core.errors import RunFolderError
 from luthier.core.types import JsonObject
 
 
@@ -42,7 +43,9 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -57,9 +60,17 @@ def entries(path: Path) -> Iterator[JsonObject]:
 
 
 def cut(path: Path, offset: int) -> None:
-    """Cut a journal to `offset` bytes, so that what follows it can be written again."""
+    """Cut a journal to `offset` bytes, so that what follows it can be written again.
+
+    Raises RunFolderError when it holds fewer: truncating would then fill it up with zeros.
+    """
     if not path.exists():
         path.touch()
+    size = path.stat().st_size
+    if size < offset:
+        raise RunFolderError(
+            f"{path} has {size} bytes, but {offset} had been written; put the whole file back, or start a new run."
+        )
     with path.open("r+b") as stream:
         stream.truncate(offset)
 

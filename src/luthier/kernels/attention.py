@@ -56,12 +56,16 @@ def packed_attention(
     """
     assert attention_mask is None, "packed attention takes no mask"
     if softcap is not None or sliding_window is not None or s_aux is not None:
-        raise ModelError("this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded.")
+        raise ModelError(
+            "this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded."
+        )
     repeats = query_1HNE.shape[1] // key_1HNE.shape[1]
     if repeats > 1:
         key_1HNE, value_1HNE = (x.repeat_interleave(repeats, dim=1) for x in (key_1HNE, value_1HNE))
     if runs is None:
-        out = scaled_dot_product_attention(query_1HNE, key_1HNE, value_1HNE, dropout_p=dropout, scale=scaling, is_causal=True)
+        out = scaled_dot_product_attention(
+            query_1HNE, key_1HNE, value_1HNE, dropout_p=dropout, scale=scaling, is_causal=True
+        )
         return out.transpose(1, 2), None
     scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
     short = query_1HNE.device.type == "cpu" and dropout == 0.0
@@ -80,9 +84,13 @@ def packed_attention(
     return torch.cat(outs, dim=1).transpose(0, 1)[None], None
 
 
-def causal_attention(query_HnlE: torch.Tensor, key_HnlE: torch.Tensor, value_HnlE: torch.Tensor, scale: float) -> torch.Tensor:
+def causal_attention(
+    query_HnlE: torch.Tensor, key_HnlE: torch.Tensor, value_HnlE: torch.Tensor, scale: float
+) -> torch.Tensor:
     """Return causal softmax attention as three matrix products; scores have the inputs' type, as in eager attention."""
-    return _CausalAttention.apply(query_HnlE.flatten(0, 1), key_HnlE.flatten(0, 1), value_HnlE.flatten(0, 1), scale).view_as(query_HnlE)
+    return _CausalAttention.apply(
+        query_HnlE.flatten(0, 1), key_HnlE.flatten(0, 1), value_HnlE.flatten(0, 1), scale
+    ).view_as(query_HnlE)
 
 
 class _CausalAttention(torch.autograd.Function):

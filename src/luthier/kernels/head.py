@@ -29,7 +29,9 @@ def weighted_nll(
     return _WeightedNll.apply(hidden_ND, index_T, target_T, weight_T, weight_VD)
 
 
-def target_logp(hidden_ND: torch.Tensor, index_T: torch.Tensor, target_T: torch.Tensor, weight_VD: torch.Tensor) -> torch.Tensor:
+def target_logp(
+    hidden_ND: torch.Tensor, index_T: torch.Tensor, target_T: torch.Tensor, weight_VD: torch.Tensor
+) -> torch.Tensor:
     """Return the log-probability of each target token, float32 of shape T, without gradients."""
     with torch.no_grad():
         chunks = [
@@ -52,7 +54,9 @@ class _WeightedNll(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         hidden_grad_ND = torch.zeros_like(hidden_ND) if wants_hidden else None
         weight_grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
-        for index_C, target_C, weight_C in zip(index_T.split(CHUNK), target_T.split(CHUNK), weight_T.split(CHUNK), strict=True):
+        for index_C, target_C, weight_C in zip(
+            index_T.split(CHUNK), target_T.split(CHUNK), weight_T.split(CHUNK), strict=True
+        ):
             hidden_CD = hidden_ND[index_C]
             nll_C, logits_CV, norm_C = _nll(hidden_CD @ weight_VD.t(), target_C)
             total += (nll_C * weight_C).sum()

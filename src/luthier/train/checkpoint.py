@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from luthier.core.errors import RunFailed
@@ -64,7 +63,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in reversed(steps_on_disk(folder)):
         problem = _problem(path)
         if problem is None:
-            return load(path), complaints
+            return _read(path), complaints
         complaints.append(problem)
     return None, complaints
 
@@ -74,8 +73,14 @@ def load(path: Path) -> Checkpoint:
     problem = _problem(path)
     if problem is not None:
         raise RunFailed(problem)
-    state: JsonObject = json.loads((path / _STATE).read_text(encoding="utf-8"))
-    return Checkpoint(path, int(path.name), load_file(path / _TENSORS), state)
+    return _read(path)
+
+
+def drop_newer(folder: Path, step: int) -> None:
+    """Remove the checkpoints after `step`: they did not verify, and the run will write these steps again."""
+    for path in steps_on_disk(folder):
+        if int(path.name) > step:
+            _remove(path)
 
 
 def clean(folder: Path) -> None:
@@ -89,14 +94,23 @@ def retain(folder: Path, keep: int, best_step: int | None) -> None:
     """Keep the newest `keep` checkpoints and the best one; delete the others by renaming them first."""
     for path in steps_on_disk(folder)[:-keep]:
         if int(path.name) != best_step:
-            trash = path.with_name(f".trash-{path.name}")
-            path.rename(trash)
-            shutil.rmtree(trash)
+            _remove(path)
 
 
 def steps_on_disk(folder: Path) -> list[Path]:
     """The checkpoint folders, oldest first."""
     return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), key=lambda path: int(path.name))
+
+
+def _remove(path: Path) -> None:
+    trash = path.with_name(f".trash-{path.name}")
+    path.rename(trash)
+    shutil.rmtree(trash)
+
+
+def _read(path: Path) -> Checkpoint:
+    state: JsonObject = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    return Checkpoint(path, int(path.name), load_file(path / _TENSORS), state)
 
 
 def _problem(path: Path) -> str | None:
@@ -110,8 +124,8 @@ def _problem(path: Path) -> str | None:
                 return f"{file} does not match {path / MANIFEST}; this checkpoint is not used."
         if manifest["step"] != int(path.name) or {_TENSORS, _STATE} - set(manifest["files"]):
             return f"{path / MANIFEST} belongs to another checkpoint; this one is not used."
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        return f"{path} cannot be read ({error}); this checkpoint is not used."
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{path / MANIFEST} cannot be read ({error}); this checkpoint is not used."
     return None
 
 

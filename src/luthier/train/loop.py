@@ -5,28 +5,32 @@ metrics journal (floats as hex); what cannot, such as seconds, to the timings jo
 is integers and tensors only: the order of rows and all noise are counted from (seed, step).
 """
 
-import signal
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import psutil
 import torch
 
 from luthier.config.settings import TrainSettings
-from luthier.core.errors import RunFailed, RunFolderError, Stopped
+from luthier.core.errors import RunFailed, SettingsError, Stopped
 from luthier.core.hashing import derived_seed
 from luthier.core.journal import Journal, cut
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject
-from luthier.data.loader import Batch, SequenceStore, micro_batches, steps_of_epoch
+from luthier.data.loader import Batch, Layout, SequenceStore, micro_batches, steps_of_epoch
 from luthier.train import checkpoint
+from luthier.train.clock import Clock, memory_bytes, peak_memory_bytes
 from luthier.train.optim import MasterAdamW
-from luthier.train.policy import Policy
+from luthier.train.policy import Policy, mode
 from luthier.train.schedule import learning_rate
+from luthier.train.signals import stop_request
+from luthier.train.state import Entry, State, refuse_drift
+
+_ROWS_NAMED = 20
 
 
 class Objective(Protocol):
@@ -67,87 +71,75 @@ class Outcome:
     peak_memory_bytes: int
 
 
-@dataclass
-class _State:
-    """All that a checkpoint holds beside tensors."""
-
-    step: int = 0
-    tokens: int = 0
-    best_step: int = 0
-    best_loss: float = float("inf")
-    worse: int = 0
-    seconds: float = 0.0
-
-    def as_json(self) -> JsonObject:
-        best_loss = None if self.best_loss == float("inf") else self.best_loss.hex()
-        return {**vars(self), "best_loss": best_loss, "seconds": round(self.seconds, 3)}
-
-    @staticmethod
-    def from_json(state: JsonObject) -> "_State":
-        known = {key: state[key] for key in vars(_State())}
-        best_loss = known["best_loss"]
-        known["best_loss"] = float("inf") if best_loss is None else float.fromhex(str(best_loss))
-        return _State(**known)  # type: ignore[arg-type]
-
-
 class Trainer:
-    """One training: what is trained, on what, and where its state is kept."""
+    """One training: what is trained, on what, and where its state is kept.
+
+    `settings` are resolved: nothing that the run depends on is left open.
+    """
 
     def __init__(
-        self, policy: Policy, objective: Objective, store: SequenceStore, settings: TrainSettings, seed: int, run: RunDir
+        self,
+        policy: Policy,
+        objective: Objective,
+        store: SequenceStore,
+        settings: TrainSettings,
+        seed: int,
+        run: RunDir,
     ) -> None:
         assert settings.lr and settings.steps and settings.batch_tokens and settings.micro_tokens and settings.layout
-        self.policy, self.objective, self.store, self.settings, self.seed, self.run = policy, objective, store, settings, seed, run
-        trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
-        self.optimizer = MasterAdamW(trained, settings)
+        self.policy, self.objective, self.store, self.settings, self.seed, self.run = (
+            policy,
+            objective,
+            store,
+            settings,
+            seed,
+            run,
+        )
+        self.lr, self.num_steps, self.batch_tokens = settings.lr, settings.steps, settings.batch_tokens
+        self.micro_tokens = settings.micro_tokens
+        self.layout: Layout = settings.layout
+        self.optimizer = MasterAdamW(
+            {name: p for name, p in policy.model.named_parameters() if p.requires_grad}, settings
+        )
         self.steps_per_epoch = len(steps_of_epoch(store.lengths, settings.batch_tokens, seed, 0))
-        self._state = _State()
-        self._signal: int | None = None
+        self._state = State()
+        self._saved_at = 0.0
 
     def train(
         self, fingerprint: JsonObject, validate: Callable[[], float] | None, watch: Callable[[Progress], None]
     ) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one.
 
-        `validate` returns the mean loss on held-out rows. Raises RunFailed on a loss that is not
-        finite, naming step and rows; Stopped after SIGINT or SIGTERM, once everything is saved.
+        `validate` returns the mean loss on held-out rows. Raises RunFailed on a loss, gradient or weight
+        that is not finite, naming step and rows; Stopped after SIGINT or SIGTERM, once everything is saved.
         """
         self._restore(fingerprint)
-        state, num_steps = self._state, self.settings.steps
-        assert num_steps is not None
-        clock = _Clock(state.seconds, num_steps)
-        due_every = max(1, num_steps // 10)
-        with Journal(self.run.metrics) as metrics, Journal(self.run.timings) as timings, self._signals():
-            self._save(fingerprint, metrics)
-            saved = time.monotonic()
+        state = self._state
+        clock = Clock(state.seconds, self.num_steps)
+        with Journal(self.run.metrics) as metrics, Journal(self.run.timings) as timings, stop_request() as stop:
+            if state.step == 0:
+                self._save(fingerprint, metrics)
             for indices in self._steps_from(state.step):
+                if self._out_of_patience():
+                    break
                 entry = self._step(indices)
                 clock.tick(entry.tokens)
-                stop_early = False
-                if validate is not None and self._validation_due(state.step):
-                    entry.validation_loss = validate()
-                    stop_early = self._judge(entry.validation_loss)
+                if validate is not None and self._validation_due():
+                    entry.validation_loss = self._validated(validate)
                 metrics.write(entry.as_json())
                 timings.write({"step": state.step, "seconds": round(clock.last, 4), "memory_bytes": memory_bytes()})
                 state.seconds = clock.total
                 watch(self._progress(entry, clock))
-                improved = state.best_step == state.step
-                due = time.monotonic() - saved >= self.settings.checkpoint_seconds or state.step % due_every == 0
-                if improved or due or stop_early or state.step == num_steps or self._signal:
+                if stop.signal_number or self._save_due():
                     self._save(fingerprint, metrics)
-                    saved = time.monotonic()
-                if stop_early:
-                    break
-                if self._signal and state.step < num_steps:
-                    raise Stopped(self._signal, f"stopped after step {state.step} of {num_steps}; everything is saved.")
+                if stop.signal_number:
+                    raise Stopped(
+                        stop.signal_number, f"stopped after step {state.step} of {self.num_steps}; everything is saved."
+                    )
         return Outcome(
             steps=state.step, best_step=state.best_step or state.step, best_loss=state.best_loss,
-            stopped_early=state.step < num_steps, tokens=state.tokens, seconds=clock.total, peak_memory_bytes=peak_memory_bytes(),
+            stopped_early=state.step < self.num_steps, tokens=state.tokens, seconds=clock.total, peak_memory_bytes=peak_memory_bytes(),
         )  # fmt: skip
-
-    def load_step(self, step: int) -> None:
-        """Put the weights of the checkpoint at `step` into the model."""
-        self.optimizer.load(checkpoint.load(self.run.checkpoints / f"{step:06d}").tensors)
 
     def _restore(self, fingerprint: JsonObject) -> None:
         checkpoint.clean(self.run.checkpoints)
@@ -156,179 +148,109 @@ class Trainer:
             self.run.event("warn", detail=complaint)
         if found is None:
             cut(self.run.metrics, 0)
+            if self.settings.warm_from is not None:
+                self._warm_up(Path(self.settings.warm_from))
             return
-        _refuse_drift(found.state["fingerprint"], fingerprint)  # type: ignore[arg-type]
+        refuse_drift(found.state["fingerprint"], fingerprint)
+        checkpoint.drop_newer(self.run.checkpoints, found.step)
         self.optimizer.load(found.tensors)
-        self._state = _State.from_json(found.state)
+        self._state = State.from_json(found.state)
         cut(self.run.metrics, int(found.state["metrics_offset"]))  # type: ignore[arg-type]
+        self._saved_at = time.monotonic()
         self.run.event("resumed", step=found.step)
 
+    def _warm_up(self, path: Path) -> None:
+        """Take weights and averages from the checkpoint of another run; steps and schedule begin anew."""
+        try:
+            found = checkpoint.load(path)
+        except RunFailed as error:
+            raise SettingsError(
+                f"train.warm_from: {error} Give a folder such as runs/<run>/checkpoints/000400."
+            ) from error
+        problem = self.optimizer.mismatch(found.tensors)
+        if problem is not None:
+            raise SettingsError(f"train.warm_from: {path} holds another model's weights: {problem}.")
+        self.optimizer.load(found.tensors)
+        self.run.event("warm_start", path=str(path), step=found.step)
+
     def _save(self, fingerprint: JsonObject, metrics: Journal) -> None:
+        tensors = self.optimizer.tensors()
+        sick = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        if sick:
+            raise RunFailed(
+                f"after step {self._state.step} {', '.join(sick[:3])} is not finite; it is not saved. Try a smaller train.lr."
+            )
         metrics.sync()
         state = self._state.as_json() | {"metrics_offset": metrics.offset, "fingerprint": fingerprint}
-        checkpoint.save(self.run.checkpoints, self._state.step, self.optimizer.tensors(), state)
+        checkpoint.save(self.run.checkpoints, self._state.step, tensors, state)
         checkpoint.retain(self.run.checkpoints, self.settings.keep, self._state.best_step or None)
+        self._saved_at = time.monotonic()
 
     def _steps_from(self, step: int) -> Iterator[np.ndarray]:
         """Yield the rows of every step from `step` on, epoch after epoch, to the last."""
-        assert self.settings.steps and self.settings.batch_tokens
-        passed = 0
-        epoch = 0
-        while passed < self.settings.steps:
-            steps = steps_of_epoch(self.store.lengths, self.settings.batch_tokens, self.seed, epoch)
-            for indices in steps[: self.settings.steps - passed]:
-                if passed >= step:
-                    yield indices
-                passed += 1
+        passed = epoch = 0
+        while passed < self.num_steps:
+            steps = steps_of_epoch(self.store.lengths, self.batch_tokens, self.seed, epoch)[: self.num_steps - passed]
+            yield from steps[max(0, step - passed) :]
+            passed += len(steps)
             epoch += 1
 
-    def _step(self, indices: np.ndarray) -> "_Entry":
-        settings, state = self.settings, self._state
-        assert settings.micro_tokens and settings.layout and settings.lr and settings.steps
+    def _step(self, indices: np.ndarray) -> Entry:
+        state = self._state
         torch.manual_seed(derived_seed(self.seed, "step", state.step))
-        micro = list(micro_batches(self.store, indices, settings.micro_tokens, settings.layout))
+        micro = list(micro_batches(self.store, indices, self.micro_tokens, self.layout))
         count = sum(self.objective.count(batch) for batch in micro)
         total = 0.0
-        for batch in micro:
-            loss = self.objective.loss(self.policy, batch)
-            value = loss.item()
-            if not np.isfinite(value):
-                raise RunFailed(f"the loss of step {state.step + 1} is {value}; rows {', '.join(batch.rows[:20])}. Try a smaller train.lr.")
-            (loss / count).backward()
-            self.optimizer.accumulate()
-            total += value
-        lr = learning_rate(settings, settings.lr, state.step, settings.steps)
-        norm = self.optimizer.step(lr)
-        if not np.isfinite(norm):
-            raise RunFailed(f"the gradient of step {state.step + 1} is not finite; rows {', '.join(micro[0].rows[:20])}. Try a smaller train.lr.")
+        with mode(self.policy.model, training=True):
+            for batch in micro:
+                loss = self.objective.loss(self.policy, batch)
+                value = loss.item()
+                self._require_finite("loss", value, batch.rows)
+                (loss / count).backward()
+                self.optimizer.accumulate()
+                total += value
+        norm = self.optimizer.clip_gradients()
+        self._require_finite("gradient", norm, [row for batch in micro for row in batch.rows])
+        lr = learning_rate(self.settings, self.lr, state.step, self.num_steps)
+        self.optimizer.step(lr)
         tokens = sum(batch.num_tokens for batch in micro)
         state.step += 1
         state.tokens += tokens
-        return _Entry(state.step, total / count, tokens, int(count), lr, norm)
+        return Entry(state.step, total / count, tokens, sum(len(batch.target_T) for batch in micro), lr, norm)
 
-    def _validation_due(self, step: int) -> bool:
+    def _require_finite(self, what: str, value: float, rows: Sequence[str]) -> None:
+        if math.isfinite(value):
+            return
+        more = f" and {len(rows) - _ROWS_NAMED} more" if len(rows) > _ROWS_NAMED else ""
+        raise RunFailed(
+            f"the {what} of step {self._state.step + 1} is {value}; rows {', '.join(rows[:_ROWS_NAMED])}{more}. "
+            "Look at these rows, or try a smaller train.lr."
+        )
+
+    def _validated(self, validate: Callable[[], float]) -> float:
+        with mode(self.policy.model, training=False):
+            loss = validate()
+        if not math.isfinite(loss):
+            raise RunFailed(f"the validation loss after step {self._state.step} is {loss}. Try a smaller train.lr.")
+        self._state.note_validation(loss)
+        return loss
+
+    def _validation_due(self) -> bool:
         every = self.settings.validate_every
-        return step == self.settings.steps or (every is not None and step % every == 0)
+        return self._state.step == self.num_steps or (every is not None and self._state.step % every == 0)
 
-    def _judge(self, validation_loss: float) -> bool:
-        """Note the best validation; return whether patience is at its end."""
-        state = self._state
-        if validation_loss < state.best_loss:
-            state.best_loss, state.best_step, state.worse = validation_loss, state.step, 0
-        else:
-            state.worse += 1
-        return 0 < self.settings.patience <= state.worse
+    def _out_of_patience(self) -> bool:
+        return 0 < self.settings.patience <= self._state.worse
 
-    def _progress(self, entry: "_Entry", clock: "_Clock") -> Progress:
-        assert self.settings.steps
+    def _save_due(self) -> bool:
+        """At the best validation, at the end, by the clock, and at every tenth of the run."""
+        step = self._state.step
+        ends = step == self.num_steps or self._out_of_patience()
+        waited = time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
+        return ends or waited or step == self._state.best_step or step % max(1, self.num_steps // 10) == 0
+
+    def _progress(self, entry: Entry, clock: Clock) -> Progress:
         return Progress(
-            entry.step, self.settings.steps, entry.step / self.steps_per_epoch, entry.loss, entry.validation_loss, entry.lr,
+            entry.step, self.num_steps, entry.step / self.steps_per_epoch, entry.loss, entry.validation_loss, entry.lr,
             clock.tokens_per_second, clock.seconds_left(entry.step), memory_bytes(),
         )  # fmt: skip
-
-    def _signals(self) -> "_Signals":
-        return _Signals(self)
-
-    def note_signal(self, number: int) -> None:
-        """Ask the loop to save and stop after the step it is in."""
-        self._signal = number
-
-
-@dataclass
-class _Entry:
-    """One line of the metrics journal."""
-
-    step: int
-    loss: float
-    tokens: int
-    trained: int
-    lr: float
-    norm: float
-    validation_loss: float | None = None
-
-    def as_json(self) -> JsonObject:
-        line: JsonObject = {
-            "step": self.step, "loss": self.loss.hex(), "tokens": self.tokens, "trained": self.trained,
-            "lr": self.lr.hex(), "norm": self.norm.hex(),
-        }  # fmt: skip
-        if self.validation_loss is not None:
-            line["validation_loss"] = self.validation_loss.hex()
-        return line
-
-
-class _Clock:
-    """Seconds of this run, over all its processes, and how many are left."""
-
-    def __init__(self, before: float, num_steps: int) -> None:
-        self._before, self._num_steps = before, num_steps
-        self._start = self._then = time.monotonic()
-        self._steps = self._tokens = 0
-        self.last = 0.0
-
-    @property
-    def total(self) -> float:
-        return self._before + time.monotonic() - self._start
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self._tokens / max(1e-9, time.monotonic() - self._start)
-
-    def tick(self, tokens: int) -> None:
-        now = time.monotonic()
-        self.last, self._then = now - self._then, now
-        self._steps += 1
-        self._tokens += tokens
-
-    def seconds_left(self, step: int) -> float | None:
-        if self._steps < 3:
-            return None
-        return (time.monotonic() - self._start) / self._steps * (self._num_steps - step)
-
-
-class _Signals:
-    """Turn the first SIGINT or SIGTERM into a request to save and stop; a second one acts at once."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # not the main thread: whoever started the thread stops it
-                return
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._trainer.note_signal(number)
-        self.__exit__()
-
-
-def memory_bytes() -> int:
-    """The memory of this process now, in bytes; of the GPU where the model lies on one."""
-    if torch.cuda.is_available() and torch.cuda.memory_allocated():
-        return torch.cuda.memory_allocated()
-    return psutil.Process().memory_info().rss
-
-
-def peak_memory_bytes() -> int:
-    """The most memory this process has held, in bytes."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _refuse_drift(saved: JsonObject, now: JsonObject) -> None:
-    changed = [f"{key}: {saved.get(key)!r} then, {now.get(key)!r} now" for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
-    if changed:
-        raise RunFolderError(
-            "this run cannot go on exactly where it stopped, because something that it depends on has changed:\n  "
-            + "\n  ".join(changed)
-            + "\nRestore it, or start a new run."
-        )

@@ -40,24 +40,21 @@ class MasterAdamW:
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 parameter.grad = None
 
-    def step(self, lr: float) -> float:
-        """Clip, update, write the weights back; return the gradient norm before clipping."""
+    def clip_gradients(self) -> float:
+        """Scale all gradients down to the norm `clip` where they exceed it; return their norm before that."""
         trained = [master for master in self.masters.values() if master.grad is not None]
         norm = torch.nn.utils.get_total_norm([master.grad for master in trained if master.grad is not None])
         if self.clip:
             torch.nn.utils.clip_grads_with_norm_(trained, self.clip, norm)
+        return norm.item()
+
+    def step(self, lr: float) -> None:
+        """Move the masters, clear their gradients, and write the weights back."""
         for group in self._adamw.param_groups:
             group["lr"] = lr
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         self.write_back()
-        return norm.item()
-
-    def forget_gradients(self) -> None:
-        """Drop all gradients, of a step that is given up."""
-        self._adamw.zero_grad(set_to_none=True)
-        for parameter in self.parameters.values():
-            parameter.grad = None
 
     @torch.no_grad()
     def write_back(self) -> None:
@@ -76,6 +73,15 @@ class MasterAdamW:
                 if key in state:
                     out[f"{key}.{name}"] = state[key]
         return out
+
+    def mismatch(self, tensors: Mapping[str, torch.Tensor]) -> str | None:
+        """Say which trained weight the tensors of a checkpoint lack or have in another shape, or None."""
+        for name, master in self.masters.items():
+            saved = tensors.get(f"master.{name}")
+            if saved is None or saved.shape != master.shape:
+                found = "is not there" if saved is None else f"has the shape {list(saved.shape)}"
+                return f"{name} {found}, and {list(master.shape)} is needed"
+        return None
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -2,11 +2,11 @@
 
 The decoder runs once over the batch and only the trained positions go through the output
 layer (`kernels/head.py`). Whether that equals the model's own logits is proven on a batch before
-training; a model whose logits are scaled or capped behind the output layer takes the
-slow path through the model's own forward. Shapes as in `data/loader.py`.
+training; a model whose logits are scaled or capped behind the output layer takes the slow path
+through the model's own forward. Shapes as in `data/loader.py`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -34,7 +34,9 @@ class Policy:
         self.decoder = self.stock.get_decoder()
         self.head = _output_layer(self.stock)
         self.fused = head_is_plain(self.stock)
-        self._run: Callable[..., torch.Tensor] = torch.compile(self._hidden, dynamic=False) if compiled else self._hidden
+        self._run: Callable[..., torch.Tensor] = (
+            torch.compile(self._hidden, dynamic=False) if compiled else self._hidden
+        )
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +67,7 @@ class Policy:
         rows shows too. The bound is 1e-4 nats in float32 and 0.25 in bfloat16 (8 bits of mantissa at
         logits of about 30).
         """
-        attention_name = self.stock.config._attn_implementation
+        attention_name = self.stock.config._attn_implementation or "eager"
         with mode(self.model, training=False):
             ours_T = self.logp(batch)
             self.stock.set_attn_implementation("eager")
@@ -104,7 +106,7 @@ class Policy:
 
 
 @contextmanager
-def mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
+def mode(model: torch.nn.Module, *, training: bool) -> Generator[None]:
     """Put the model into training or inference mode for a block: dropout and checkpointing act in training only."""
     before = model.training
     model.train(training)
@@ -138,7 +140,9 @@ def stock_model(model: torch.nn.Module) -> PreTrainedModel:
 def _output_layer(model: PreTrainedModel) -> torch.nn.Linear:
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear):
-        raise ModelError(f"{type(model).__name__} has no linear output layer, so it is no causal language model that Luthier can train.")
+        raise ModelError(
+            f"{type(model).__name__} has no linear output layer, so it is no causal language model that Luthier can train."
+        )
     return head
 
 

@@ -8,14 +8,17 @@ from luthier.config.settings import TrainSettings
 def learning_rate(settings: TrainSettings, lr: float, step: int, num_steps: int) -> float:
     """Return the rate of 0-based `step` of `num_steps`: a linear warm-up to `lr`, then the schedule's course.
 
-    cosine and linear fall to `final_lr` x `lr` at the last step; constant stays; wsd (warm-up,
-    stable, decay; Hu et al. 2024, arXiv 2404.06395) stays and falls linearly in its last part.
+    cosine and linear fall towards `final_lr` x `lr`, which they would reach one step after the last;
+    constant stays; wsd (warm-up, stable, decay; Hu et al. 2024, arXiv 2404.06395) stays and falls
+    linearly in its last part.
     """
     warmup = math.ceil(settings.warmup * num_steps)
     if step < warmup:
         return lr * (step + 1) / (warmup + 1)
     progress = (step - warmup) / max(1, num_steps - warmup)
-    return lr * (settings.final_lr + (1 - settings.final_lr) * _share(settings, progress, num_steps - warmup, num_steps))
+    return lr * (
+        settings.final_lr + (1 - settings.final_lr) * _share(settings, progress, num_steps - warmup, num_steps)
+    )
 
 
 def _share(settings: TrainSettings, progress: float, after_warmup: int, num_steps: int) -> float:

@@ -1,0 +1,152 @@
+"""The fast kernels against plain torch and against the stock model's own attention."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_training import policy_of, random_store, resolved, tiny_model
+
+from luthier.core.errors import ModelError, ProofFailed
+from luthier.data.loader import packed, padded
+from luthier.kernels import attention, head, reference
+from luthier.train.policy import alone
+
+
+def leaf(*shape: int, seed: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+    return values.to(dtype).requires_grad_(True)
+
+
+def targets(
+    num_targets: int, num_hidden: int, vocab_size: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Positions with repeats, tokens, and weights some of which are zero."""
+    rng = torch.Generator().manual_seed(seed)
+    return (
+        torch.randint(num_hidden, (num_targets,), generator=rng),
+        torch.randint(vocab_size, (num_targets,), generator=rng),
+        torch.randint(3, (num_targets,), generator=rng) / 2,
+    )
+
+
+@pytest.mark.parametrize("num_targets", [1, 511, 512, 513, 1025])
+def test_head_equals_reference_at_the_borders_of_chunks(num_targets):
+    index_T, target_T, weight_T = targets(
+        num_targets, 40, 96, seed=num_targets
+    )  # 40 states: every one predicts several
+    results = []
+    for kernel in (head.weighted_nll, reference.weighted_nll):
+        hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
+        loss = kernel(hidden, index_T, target_T, weight_T, weight)
+        (loss * 0.37).backward()
+        results.append((loss.detach(), hidden.grad, weight.grad))
+    for ours, truth in zip(*results, strict=True):
+        assert torch.linalg.vector_norm(ours - truth) <= 1e-5 * torch.linalg.vector_norm(truth)
+    hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
+    torch.testing.assert_close(
+        head.target_logp(hidden, index_T, target_T, weight),
+        reference.target_logp(hidden, index_T, target_T, weight).detach(),
+    )
+
+
+@pytest.mark.parametrize(("wants_hidden", "wants_weight"), [(True, False), (False, True)])
+def test_head_gives_only_the_gradients_that_are_asked_for(wants_hidden, wants_weight):
+    hidden, weight = (
+        leaf(8, 4, seed=1).detach().requires_grad_(wants_hidden),
+        leaf(9, 4, seed=2).detach().requires_grad_(wants_weight),
+    )
+    head.weighted_nll(hidden, *targets(5, 8, 9, seed=3), weight).backward()
+    assert (hidden.grad is not None, weight.grad is not None) == (wants_hidden, wants_weight)
+
+
+def test_head_in_bfloat16_stays_near_float32():
+    index_T, target_T, weight_T = targets(600, 300, 128, seed=5)
+    exact = head.weighted_nll(leaf(300, 32, seed=1), index_T, target_T, weight_T, leaf(128, 32, seed=2))
+    rough = head.weighted_nll(
+        leaf(300, 32, seed=1, dtype=torch.bfloat16),
+        index_T,
+        target_T,
+        weight_T,
+        leaf(128, 32, seed=2, dtype=torch.bfloat16),
+    )
+    assert rough.dtype == torch.float32
+    assert abs(rough - exact) <= 0.01 * exact
+
+
+@settings(max_examples=20, deadline=None)
+@given(heads=st.integers(1, 3), number=st.integers(1, 3), length=st.integers(1, 17), scale=st.floats(0.05, 2.0))
+def test_causal_attention_equals_eager(heads, number, length, scale):
+    results = []
+    for ours in (True, False):
+        query, key, value = (leaf(heads, number, length, 8, seed=seed) for seed in (1, 2, 3))
+        if ours:
+            out = attention.causal_attention(query, key, value, scale)
+        else:
+            visible = torch.ones(length, length).tril().bool()
+            scores = (query @ key.transpose(-1, -2) * scale).masked_fill(~visible, float("-inf"))
+            out = torch.softmax(scores, dim=-1) @ value
+        (out * leaf(heads, number, length, 8, seed=4).detach()).sum().backward()
+        results.append((out.detach(), query.grad, key.grad, value.grad))
+    for ours, truth in zip(*results, strict=True):
+        torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_runs_group_neighbours_of_one_length():
+    assert attention.equal_runs((5, 5, 3, 3, 3, 5)) == ((2, 5), (3, 3), (1, 5))
+
+
+def test_packed_attention_does_not_change_with_its_neighbours():
+    def out(lengths: tuple[int, ...]) -> torch.Tensor:
+        query, key, value = (leaf(1, 4, 30, 8, seed=seed)[:, :, : sum(lengths)] for seed in (1, 2, 3))
+        module = torch.nn.Module()
+        return attention.packed_attention(
+            module, query, key[:, :2], value[:, :2], None, runs=attention.equal_runs(lengths)
+        )[0]
+
+    together, one = out((7, 7, 9)), out((7,))
+    torch.testing.assert_close(together[:, :7], one)
+    assert not torch.allclose(together[:, 7:14], out((14,))[:, 7:14])
+
+
+@pytest.mark.parametrize("given", [{"softcap": 50.0}, {"sliding_window": 8}, {"s_aux": torch.zeros(4)}])
+def test_packed_attention_refuses_what_it_does_not_compute(given):
+    query = torch.zeros(1, 4, 6, 8)
+    with pytest.raises(ModelError, match="padded"):
+        attention.packed_attention(torch.nn.Module(), query, query, query, None, runs=((1, 6),), **given)
+
+
+@pytest.mark.parametrize("lay", [padded, packed])
+def test_alone_takes_every_sequence_out_as_it_was(lay):
+    store = random_store(4, seed=3)
+    for index, row in enumerate(alone(lay(store, range(4)))):
+        single = padded(store, [index])
+        assert row.rows == single.rows
+        for name in ("tokens_BL", "position_BL", "index_T", "target_T", "weight_T"):
+            assert (getattr(row, name) == getattr(single, name)).all(), name
+
+
+def test_prove_passes_for_both_layouts_and_leaves_the_model_as_it_was():
+    for layout in ("packed", "padded"):
+        policy = policy_of(tiny_model().train(), resolved(layout=layout))
+        before = policy.stock.config._attn_implementation
+        lay = packed if layout == "packed" else padded
+        assert policy.prove(lay(random_store(3), range(3)))["head_max_difference"] <= 1e-4
+        assert policy.stock.config._attn_implementation == before
+        assert policy.model.training
+
+
+def test_prove_finds_a_leak_between_packed_rows():
+    """Stock attention over a packed row sees the neighbours, which the proof must notice."""
+    policy = policy_of(tiny_model(), resolved(layout="packed"))
+    batch = packed(random_store(3), range(3))
+    leaking = policy_of(tiny_model(), resolved(layout="packed"))
+    leaking._inputs = lambda some: {name: value for name, value in policy._inputs(some).items() if name != "runs"}
+    with pytest.raises(ProofFailed, match="differs"):
+        leaking.prove(batch)
+
+
+def test_prove_finds_logits_that_are_changed_behind_the_output_layer():
+    policy = policy_of(tiny_model(), resolved(layout="padded"))
+    policy.stock.lm_head.register_forward_hook(lambda module, inputs, logits: 30 * torch.tanh(logits / 30) * 0.9)
+    with pytest.raises(ProofFailed, match="logits"):
+        policy.prove(padded(random_store(2), range(2)))
