@@ -11,7 +11,7 @@ from luthier.config.load import load
 from luthier.core.errors import DataError
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir, open_run
-from luthier.core.types import PARTS, JsonObject, Rendered, Row
+from luthier.core.types import PARTS, JsonObject, JsonValue, Rendered, Row
 from luthier.data.ledger import read_ledger, summary_of
 from luthier.data.problems import RowProblem
 from luthier.data.store import read_stored
@@ -40,7 +40,7 @@ def as_text(path: Path, row: str | None) -> RichText:
     """Return the same for a person."""
     run = open_run(path)
     if row is None:
-        return RichText("\n".join(f"{key}: {value}" for key, value in _state(run).items()))
+        return RichText("\n".join(f"{key}: {_words(value)}" for key, value in _state(run).items()))
     found, sequences, job = _rendered(run, row)
     out = RichText(f"{found.file}:{found.line}  id {found.id}\n")
     for sequence in sequences:
@@ -55,6 +55,13 @@ def as_text(path: Path, row: str | None) -> RichText:
             )
         out.append("\n\n")
     return out
+
+
+def _words(value: JsonValue) -> str:
+    """Write counts as `train 23, test 6`; an empty set of counts is none."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key} {_words(count)}" for key, count in value.items()) or "none"
 
 
 def _stretches(sequence: Rendered) -> Iterator[tuple[bool, list[int]]]:
