@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from luthier.config.settings import LlamaInit, ModelSettings
 from luthier.core.errors import ModelError
@@ -55,7 +62,7 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
     """Load the tokenizer with its chat template."""
     try:
         return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"the tokenizer of {folder.name} in {folder.path} cannot be loaded: {error}") from error
 
 

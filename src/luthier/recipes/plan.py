@@ -157,14 +157,13 @@ def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
     assert train.micro_tokens and job.settings.model.dtype and train.lora.rank
     if train.micro_tokens < store.lengths.max():
         job.resolve({"train.micro_tokens": int(store.lengths.max())})
-    lora_share = 2 * train.lora.rank / max(1, sizes.hidden_size)
-    num_trained = sizes.num_weights if train.method == "full" else int(sizes.num_weights * min(1.0, lora_share))
+    num_trained = sizes.num_weights if train.method == "full" else _lora_weights(sizes, train.lora.rank)
     needed = training_bytes(sizes, num_trained, job.settings.model.dtype, train.micro_tokens, checkpointing=train.gradient_checkpointing)
     machine = hardware(job.run.path)
     free = torch.cuda.mem_get_info()[0] if job.device == "cuda" else machine.free_memory_bytes
     if needed > free:
-        advice = "--set train.method=lora" if train.method == "full" else "--set train.gradient_checkpointing=true, or a smaller train.micro_tokens or model"
-        raise ResourceError(f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; try {advice}.")
+        advice = _what_helps(job, store, num_trained, free)
+        raise ResourceError(f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; {advice}.")
     disk = (train.keep + 2) * num_trained * _TENSOR_BYTES_PER_TRAINED + 4 * sizes.num_weights
     if disk > machine.free_disk_bytes:
         raise ResourceError(
@@ -172,6 +171,28 @@ def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
             "choose another --out, or a smaller train.keep."
         )
     return needed
+
+
+def _what_helps(job: Job, store: SequenceStore, num_trained: int, free: int) -> str:
+    """Name the setting that makes the training fit, the one that costs least first."""
+    train, sizes = job.settings.train, shape(job)
+    longest = int(store.lengths.max())
+    assert train.lora.rank
+
+    def fits(trained: int, micro_tokens: int, *, checkpointing: bool) -> bool:
+        return training_bytes(sizes, trained, job.settings.model.dtype or "", micro_tokens, checkpointing=checkpointing) <= free
+
+    if fits(num_trained, longest, checkpointing=train.gradient_checkpointing):
+        return f"try --set train.micro_tokens={longest}, which is the longest row"
+    if fits(num_trained, longest, checkpointing=True):
+        return f"try --set train.gradient_checkpointing=true --set train.micro_tokens={longest}"
+    if train.method == "full" and fits(_lora_weights(sizes, train.lora.rank), longest, checkpointing=True):
+        return f"try --set train.method=lora --set train.gradient_checkpointing=true --set train.micro_tokens={longest}"
+    return "no setting makes this model fit; choose a smaller one (`luthier doctor` lists those that fit), or --set train.max_length lower"
+
+
+def _lora_weights(sizes: Shape, rank: int) -> int:
+    return int(sizes.num_weights * min(1.0, 2 * rank / max(1, sizes.hidden_size)))
 
 
 def _measure(job: Job, store: SequenceStore) -> JsonObject:

@@ -18,6 +18,7 @@ from luthier.recipes.environment import environment
 from luthier.recipes.export import export_stage
 from luthier.recipes.job import Job
 from luthier.recipes.plan import plan_stage
+from luthier.recipes.preflight import preflight
 from luthier.recipes.prepare import Source, check_stage, name_of, read_stage, split_stage
 from luthier.recipes.report import report_stage
 from luthier.recipes.train import train_stage
@@ -58,6 +59,7 @@ def _new_job(source: Source | None, settings: Settings, out: Path | None, voice:
     if source is not None:  # rows from Python have no path to be read from again
         path = str(source) if isinstance(source, str | Path) else None
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={"path": path})})
+    preflight(settings, rows_given=source is not None)
     folder = create(out, name_of(settings.data.path if source is None else source))
     write_atomically(folder.config, dump(settings).encode())
     return Job(folder, settings, voice)
