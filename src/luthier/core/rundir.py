@@ -4,8 +4,8 @@ import fcntl
 import json
 import os
 import secrets
-from contextlib import contextmanager
 from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,10 +100,13 @@ class RunDir:
 
 
 def create(out: Path | None, name: str) -> RunDir:
-    """Make a new run folder at `out` (absent or empty), or `runs/<date>-<name>-<random>`."""
+    """Make a new run folder at `out`, or at `runs/<date>-<name>-<random>`.
+
+    `out` must be absent or hold no file: the empty folders of a run that was killed at its very start do no harm.
+    """
     if out is None:
         out = RUNS / f"{datetime.now(UTC):%Y-%m-%d}-{name}-{secrets.token_hex(2)}"
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))):
         raise RunFolderError(
             f"{out} is not empty, and a run folder must be absent or empty. "
             f"Choose another --out, or go on with the run that lies there: luthier resume {out}"
