@@ -124,6 +124,16 @@ def test_export_writes_a_certified_package_and_refuses_an_adapter_where_there_is
     assert not (tmp_path / "adapter").exists()
 
 
+def test_a_package_that_fails_its_proof_is_withheld(tmp_path: Path):
+    """With the tuned weights as the base, the tuned model does not differ from its base."""
+    copy = shutil.copytree(finished().path, tmp_path / "run")
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("name: starter", f"name: {copy / 'package'}"))
+    with pytest.raises(luthier.ProofFailed, match="the tuning has no effect"):
+        output("export", copy, "--format", "merged", "--to", tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
 def test_the_models_own_end_tokens_stop_an_answer(tmp_path: Path):
     """A model whose generation_config names more ends than its template must stop at those too."""
     folder = find_model(Settings().model)

@@ -1,5 +1,6 @@
 """Hand the tuned model out as plain transformers or PEFT files, proven to be the model that was trained."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -62,7 +63,7 @@ def _export(job: Job, format: Format, out: Path) -> JsonObject:
     )  # fmt: skip
     with job.voice.bar("export", None):
         write_package(model, job.tokenizer, out, package)
-        certificate = _certify(job, model, out, format, base)
+        certificate = _certified(job, model, out, format, base)
     write_json(out / "certificate.json", certificate)
     write_atomically(job.run.card, text.encode())
     job.voice.say(
@@ -70,6 +71,15 @@ def _export(job: Job, format: Format, out: Path) -> JsonObject:
         f"{certificate['relative_logit_difference']:.1e} of the largest (bound {certificate['bound']:.0e})"
     )
     return certificate
+
+
+def _certified(job: Job, model: torch.nn.Module, out: Path, format: Format, base: str | None) -> JsonObject:
+    """Return the certificate; a package without one is taken away, so that nobody serves it."""
+    try:
+        return _certify(job, model, out, format, base)
+    except ProofFailed:
+        shutil.rmtree(out)
+        raise
 
 
 def _certify(job: Job, model: PreTrainedModel | PeftModel, out: Path, format: Format, base: str | None) -> JsonObject:
