@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -67,13 +68,23 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
 
 
 def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> PreTrainedModel:
-    """Load the weights in `dtype` onto `device`, ready for training or inference."""
+    """Load the weights in `dtype` onto `device`, ready for training or inference.
+
+    Raises ModelError where transformers would fill a weight that is not there with random numbers.
+    """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder.path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder.path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True,
+            local_files_only=True, output_loading_info=True,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the model {folder.name} in {folder.path} cannot be loaded: {error}") from error
+    if absent := sorted(report["missing_keys"]):
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        raise ModelError(
+            f"the weights of {folder.name} in {folder.path} are not whole: {', '.join(absent[:3])}{more} is not there. "
+            "Download the model again, or correct its config.json."
+        )
     return cast(PreTrainedModel, torch.nn.Module.to(model, device))
 
 
@@ -142,7 +153,9 @@ def _checked(name: str, path: Path, revision: str | None) -> ModelFolder:
             )
     if not any(path.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in path.glob("*.bin"))) or "no weights at all"
-        raise ModelError(f"{name} has no safetensors weights ({found} in {path}). Pickled weights are never loaded; convert them to safetensors first.")
+        raise ModelError(
+            f"{name} has no safetensors weights ({found} in {path}). Pickled weights are never loaded; convert them to safetensors first."
+        )
     return ModelFolder(name, path, revision, config)
 
 

@@ -44,12 +44,13 @@ def training_bytes(shape: Shape, num_trained: int, dtype: str, micro_tokens: int
     Weights in `dtype`; for each trained weight a float32 master, two averages and a gradient
     (16 bytes); per token and layer about 14 hidden and 4 inner activations in `dtype` that the
     backward pass needs (Korthikanti et al. 2022, arXiv 2205.05198, without the attention scores,
-    which are not kept), or one hidden state with checkpointing; logits of one chunk.
+    which are not kept), or with checkpointing one hidden state and all of one layer; logits of one chunk.
     """
     size = _BYTES[dtype]
     weights = shape.num_weights * size + num_trained * (16 + size)
-    per_layer = shape.hidden_size if checkpointing else 14 * shape.hidden_size + 4 * shape.inner_size
-    activations = micro_tokens * shape.num_layers * per_layer * size
+    whole_layer = 14 * shape.hidden_size + 4 * shape.inner_size
+    per_token = shape.num_layers * shape.hidden_size + whole_layer if checkpointing else shape.num_layers * whole_layer
+    activations = micro_tokens * per_token * size
     head = 512 * shape.vocab_size * 12 + shape.vocab_size * shape.hidden_size * 4
     return _PROCESS_BYTES + weights + activations + head
 

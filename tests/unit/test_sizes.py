@@ -1,0 +1,84 @@
+"""Bytes and operations: the counts are those of the real models, the estimate stays near what training takes."""
+
+import pytest
+import torch
+from tiny_training import policy_of, random_store, resolved, tiny_model
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from luthier.core.errors import ModelError
+from luthier.data.loader import packed
+from luthier.models.sizes import Shape, shape_of, training_bytes, training_flops
+
+SMALL = {
+    "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+def matrices(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.dim() >= 2)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LlamaForCausalLM(LlamaConfig(**SMALL, tie_word_embeddings=True)),
+        LlamaForCausalLM(LlamaConfig(**SMALL, tie_word_embeddings=False)),
+        Qwen3ForCausalLM(Qwen3Config(**SMALL, head_dim=32, tie_word_embeddings=True)),
+    ],
+    ids=["tied", "untied", "own head size"],
+)
+def test_the_number_of_weights_is_the_models(model):
+    assert shape_of(model.config.to_dict()).num_weights == matrices(model)
+
+
+def test_every_expert_is_counted():
+    model = MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=4))
+    assert shape_of(model.config.to_dict()).num_weights == pytest.approx(matrices(model), rel=0.02)
+
+
+def test_the_text_part_of_a_larger_config_is_read():
+    assert shape_of({"text_config": dict(SMALL)}).num_layers == 3
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(ModelError, match="vocab_size"):
+        shape_of({"hidden_size": 64, "num_hidden_layers": 2})
+
+
+def test_the_activations_that_are_kept_stay_below_the_estimate():
+    """What the backward pass keeps, measured, against the part of the estimate that grows with the tokens."""
+    model = tiny_model().train()
+    shape = shape_of(model.config.to_dict())
+    for checkpointing in (False, True):
+        policy = policy_of(model, resolved(gradient_checkpointing=checkpointing))
+        batch = packed(random_store(20), range(20))
+        weights = {parameter.data_ptr() for parameter in model.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, kept: dict[int, int] = kept, weights: set[int] = weights) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            policy.weighted_nll(batch)
+        estimate = [
+            training_bytes(shape, 0, "float32", tokens, checkpointing=checkpointing) for tokens in (0, batch.num_tokens)
+        ]
+        assert sum(kept.values()) <= 1.6 * (estimate[1] - estimate[0])
+
+
+def test_the_estimate_grows_with_what_is_trained_and_shrinks_with_checkpointing():
+    shape = Shape(num_weights=10**9, hidden_size=2048, num_layers=20, vocab_size=32_000, inner_size=8192)
+    full = training_bytes(shape, 10**9, "float32", 4096, checkpointing=False)
+    assert full > training_bytes(shape, 10**7, "float32", 4096, checkpointing=False) + 15 * 10**9
+    assert full > training_bytes(shape, 10**9, "bfloat16", 4096, checkpointing=False)
+    assert full > training_bytes(shape, 10**9, "float32", 4096, checkpointing=True)
+    assert full > training_bytes(shape, 10**9, "float32", 1024, checkpointing=False)
+
+
+def test_training_takes_six_operations_a_weight_and_token():
+    shape = Shape(num_weights=7, hidden_size=1, num_layers=1, vocab_size=1, inner_size=1)
+    assert training_flops(shape, 11) == 6 * 7 * 11
