@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from luthier.cli.main import main
 from luthier.core.threads import child_environment
@@ -32,6 +33,7 @@ def luthier(*arguments: object) -> Called:
     """Run one command in this process."""
     out, err = io.StringIO(), io.StringIO()
     before, sys.argv = sys.argv, ["luthier", *map(str, arguments)]
+    num_threads = torch.get_num_threads()
     code = 0
     try:
         with redirect_stdout(out), redirect_stderr(err):
@@ -40,6 +42,7 @@ def luthier(*arguments: object) -> Called:
         code = stop.code if isinstance(stop.code, int) else 0
     finally:
         sys.argv = before
+        torch.set_num_threads(num_threads)
     return Called(code, out.getvalue(), err.getvalue())
 
 
