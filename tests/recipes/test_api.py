@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_run import SETTINGS, finished, needs_starter, rows
+from small_run import SETTINGS, WEIGHTS, finished, needs_starter, rows
 from typer.testing import CliRunner
 
 import luthier
@@ -151,3 +151,18 @@ def test_an_absent_run_and_an_unfinished_one_say_what_to_do(tmp_path: Path):
     for name in ("verdict", "answers", "ledger", "report"):
         with pytest.raises(luthier.RunFolderError, match="luthier resume"):
             getattr(run, name)
+
+
+def test_a_base_model_without_a_template_learns_text_and_is_exported(tmp_path: Path):
+    model = shutil.copytree(WEIGHTS.parent, tmp_path / "model")
+    (model / "chat_template.jinja").unlink()
+    words = "river stone maple copper violet lantern harbor meadow thunder willow ember".split()
+    documents = [{"text": " ".join(words[n % 11 :] + words[: n % 7] + [str(n)])} for n in range(30)]
+    settings = {**SETTINGS, "train.objective": "text"}
+    run = luthier.run(documents, model=model, out=tmp_path / "run", settings=settings, quiet=True)
+    assert run.verdict["grader"] == "bits_per_byte"
+    assert run.verdict["arms"]["tuned"]["score"] < run.verdict["arms"]["zero_shot"]["score"]
+    assert json.loads((run.path / "package" / "certificate.json").read_text())["tokens_equal"]
+    assert run.answers.num_rows == 2 * run.verdict["data"]["test"]
+    with pytest.raises(luthier.ModelError, match="no chat template"):
+        run.chat("hello")

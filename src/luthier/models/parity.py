@@ -46,7 +46,7 @@ _BOUNDS: dict[tuple[Format, torch.dtype], float] = {
 class Sample:
     """One request as any program would make it, and the tokens that it was rendered to in training.
 
-    `request` has `messages`, `tools` and `options`, the arguments of `apply_chat_template`.
+    `request` has `messages`, `tools` and `options`, the arguments of `apply_chat_template`, or a plain `text`.
     """
 
     request: JsonObject
@@ -181,6 +181,8 @@ def _in_fresh_process(package: Path, reference: ParityReference, num_threads: in
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, request: JsonObject) -> list[int]:
+    if "text" in request:
+        return tokenizer.encode(str(request["text"]), add_special_tokens=False)
     render = partial(tokenizer.apply_chat_template, **cast("dict[str, bool]", request["options"]))
     tokens = render(
         request["messages"],

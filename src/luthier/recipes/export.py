@@ -24,7 +24,7 @@ from luthier.recipes.voice import Voice
 from luthier.verdict.questions import questions
 
 Format = Literal["adapter", "merged"]
-_SAMPLES, _ROWS_TRIED = 8, 64
+_SAMPLES, _ROWS_TRIED, _TEXT_LENGTH = 8, 64, 200
 _STARTER_LICENSE = "apache-2.0"
 
 
@@ -73,7 +73,7 @@ def _export(job: Job, format: Format, out: Path) -> JsonObject:
     return certificate
 
 
-def _certified(job: Job, model: torch.nn.Module, out: Path, format: Format, base: str | None) -> JsonObject:
+def _certified(job: Job, model: PreTrainedModel | PeftModel, out: Path, format: Format, base: str | None) -> JsonObject:
     """Return the certificate; a package without one is taken away, so that nobody serves it."""
     try:
         return _certify(job, model, out, format, base)
@@ -92,12 +92,13 @@ def _certify(job: Job, model: PreTrainedModel | PeftModel, out: Path, format: Fo
 
 
 def _samples(job: Job) -> list[parity.Sample]:
-    """Prompts of held-out rows; where rows are plain text, their beginnings as a user's words."""
+    """Prompts of held-out rows; where rows are plain text, their beginnings as a user's words, or as they are."""
     rows = (job.rows("test") or job.rows("validation") or job.rows("train"))[:_ROWS_TRIED]
+    texts = [row.content.text[:_TEXT_LENGTH] for row in rows if isinstance(row.content, Text)]
+    if job.tokenizer.chat_template is None:
+        return [parity.Sample({"text": text}, tuple(job.tokenizer.encode(text, add_special_tokens=False))) for text in texts[:_SAMPLES]]
     asked = [(question.messages, question.tools) for question in questions(rows)]
-    if not asked:
-        texts = [row.content.text for row in rows if isinstance(row.content, Text)]
-        asked = [((Message("user", text[:200]),), ()) for text in texts]
+    asked = asked or [((Message("user", text),), ()) for text in texts]
     samples: list[parity.Sample] = []
     for messages, tools in asked:
         try:

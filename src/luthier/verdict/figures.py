@@ -81,8 +81,9 @@ def metric_name(name: str) -> str:
 
 
 def metric(name: str, value: float) -> str:
-    """Write a metric: shares in percent, chrF as it is."""
-    return f"{value:.1f}" if name == "chrf" else f"{100 * value:.1f} %"
+    """Write a metric: shares in percent, chrF, counts and bits as they are."""
+    plain = {"chrf": f"{value:.1f}", "bytes": f"{value:,.0f}", "bits_per_byte": f"{value:.3f}"}
+    return plain.get(name, f"{100 * value:.1f} %")
 
 
 def duration(seconds: float) -> str:
