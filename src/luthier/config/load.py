@@ -100,7 +100,7 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, JsonValue]:
     seen: dict[str, JsonValue] = {}
     for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
+        key = str(loader.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         if key in seen:
             mark = key_node.start_mark
             raise SettingsError(f"{mark.name}:{mark.line + 1}: the key {key!r} stands twice in one section.")

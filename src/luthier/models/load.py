@@ -73,7 +73,7 @@ def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> 
     Raises ModelError where transformers would fill a weight that is not there with random numbers.
     """
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             folder.path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip
@@ -100,7 +100,7 @@ def random_model(
     config = LlamaConfig(
         **shape, vocab_size=len(tokenizer), rope_parameters={"rope_type": "default", "rope_theta": init.rope_theta},
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa", initializer_range=0.02,
+        attn_implementation="sdpa", initializer_range=0.02,  # pyright: ignore[reportCallIssue]
     )  # fmt: skip
     generator = torch.Generator().manual_seed(derived_seed(seed, "init"))
     model = LlamaForCausalLM(config)

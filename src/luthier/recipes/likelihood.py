@@ -74,9 +74,16 @@ def num_bytes(row: Row) -> int:
 def _write(job: Job, name: str, rows: list[Row], bits_R: np.ndarray) -> None:
     answers = [
         AnswerRow(
-            id=row.id, file=row.file, line=row.line, messages=[], answer="", completion="", finish_reason="stop",
-            score=float(bits), grades={"bits_per_byte": float(bits), "bytes": num_bytes(row)},
-        )  # fmt: skip
+            id=row.id,
+            file=row.file,
+            line=row.line,
+            messages=[],
+            answer="",
+            completion="",
+            finish_reason="stop",
+            score=float(bits),
+            grades={"bits_per_byte": float(bits), "bytes": num_bytes(row)},
+        )
         for row, bits in zip(rows, bits_R, strict=True)
     ]
     write_answers(job.run.arm_answers(name), answers)
