@@ -13,13 +13,13 @@ from timing import in_turns, machine
 
 from luthier.kernels import head
 
-POSITIONS, WIDTH, WORDS = 4096, 256, 8192
+POSITIONS, WIDTH, WORDS = 2048, 256, 8192
 
 
-def measure(share: float) -> dict[str, float]:
+def measure(share: float, dtype: torch.dtype) -> dict[str, str | float]:
     """Time both with targets at this share of the positions."""
-    hidden = torch.randn(POSITIONS, WIDTH, requires_grad=True)
-    weight = (torch.randn(WORDS, WIDTH) * 0.02).requires_grad_(True)
+    hidden = torch.randn(POSITIONS, WIDTH, dtype=dtype, requires_grad=True)
+    weight = (torch.randn(WORDS, WIDTH, dtype=dtype) * 0.02).requires_grad_(True)
     index = torch.randperm(POSITIONS)[: int(share * POSITIONS)].sort().values
     target = torch.randint(WORDS, (len(index),))
     ones = torch.ones(len(index))
@@ -31,6 +31,7 @@ def measure(share: float) -> dict[str, float]:
 
     seconds = in_turns(fused=lambda: head.weighted_nll(hidden, index, target, ones, weight).backward(), whole=whole)
     return {
+        "dtype": str(dtype).removeprefix("torch."),
         "share_of_targets": share, "fused_ms": round(1000 * seconds["fused"], 1), "whole_ms": round(1000 * seconds["whole"], 1),
         "times_as_fast": round(seconds["whole"] / seconds["fused"], 2),
     }  # fmt: skip
@@ -38,4 +39,5 @@ def measure(share: float) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    print(json.dumps({"bench": "head", **machine(), "shares": [measure(share) for share in (1.0, 0.2)]}, indent=1))
+    results = [measure(share, dtype) for dtype in (torch.bfloat16, torch.float32) for share in (1.0, 0.2)]
+    print(json.dumps({"bench": "head", **machine(), "results": results}, indent=1))

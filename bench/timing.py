@@ -12,7 +12,7 @@ import transformers
 from luthier.core.hardware import processor, usable_cores
 
 
-def in_turns(rounds: int = 15, **candidates: Callable[[], object]) -> dict[str, float]:
+def in_turns(rounds: int = 7, **candidates: Callable[[], object]) -> dict[str, float]:
     """Return the median seconds of each candidate; the first two rounds warm up and do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds + 2):

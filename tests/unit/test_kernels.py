@@ -108,6 +108,15 @@ def test_packed_attention_does_not_change_with_its_neighbours():
     assert not torch.allclose(together[:, 7:14], out((14,))[:, 7:14])
 
 
+@pytest.mark.parametrize("length", [attention.LONGEST_SHORT[torch.float32], attention.LONGEST_SHORT[torch.float32] + 1])
+def test_short_and_long_sequences_agree_with_torch(length):
+    query, key, value = (leaf(1, 2, 2 * length, 8, seed=seed) for seed in (1, 2, 3))
+    out, _ = attention.packed_attention(torch.nn.Module(), query, key, value, None, runs=((2, length),))
+    apart = [x.unflatten(2, (2, length)).squeeze(0) for x in (query, key, value)]
+    truth = torch.nn.functional.scaled_dot_product_attention(*apart, is_causal=True).flatten(1, 2).transpose(0, 1)[None]
+    torch.testing.assert_close(out, truth, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("given", [{"softcap": 50.0}, {"sliding_window": 8}, {"s_aux": torch.zeros(4)}])
 def test_packed_attention_refuses_what_it_does_not_compute(given):
     query = torch.zeros(1, 4, 6, 8)

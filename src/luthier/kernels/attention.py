@@ -1,10 +1,11 @@
 """Attention over packed sequences: each sees itself only, and nothing is computed that a mask would hide.
 
 Sequences lie one behind another in a single row. Runs of equal length are taken out as a batch, so
-there is no padding and no mask across sequences. On the CPU short sequences go through plain matrix
-products with their own backward pass: for 48 to 384 tokens these take a seventh to a third of the
-time of torch's flash kernel (bench/attention.py). It enters a stock model through transformers'
-public attention interface; which models may use it is decided by `train/policy.py`.
+there is no padding and no mask across sequences. On a 2-core CPU short sequences go through plain
+matrix products with their own backward pass: in bfloat16 these take a fifth of the time of torch's
+flash kernel at 48 tokens and two thirds at 384, in float32 nine tenths at 48 and as much from 192 on
+(bench/attention.py). It enters a stock model through transformers' public attention interface;
+which models may use it is decided by `train/policy.py`.
 
 Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run, l tokens of each,
 M = n x H.
@@ -19,7 +20,7 @@ from transformers import AttentionInterface
 from luthier.core.errors import ModelError
 
 NAME = "luthier_packed"
-LONGEST_SHORT = 640
+LONGEST_SHORT = {torch.bfloat16: 640, torch.float32: 128}  # where the short kernel stops paying on a CPU
 Runs = tuple[tuple[int, int], ...]
 
 
@@ -68,13 +69,13 @@ def packed_attention(
         )
         return out.transpose(1, 2), None
     scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
-    short = query_1HNE.device.type == "cpu" and dropout == 0.0
+    longest_short = LONGEST_SHORT.get(query_1HNE.dtype, 0) if query_1HNE.device.type == "cpu" and dropout == 0.0 else 0
     outs = []
     sizes = [number * length for number, length in runs]
     parts = (x[0].split(sizes, dim=1) for x in (query_1HNE, key_1HNE, value_1HNE))  # split: its backward is one `cat`
     for (number, length), *query_key_value in zip(runs, *parts, strict=True):
         query_HnlE, key_HnlE, value_HnlE = (x.unflatten(1, (number, length)) for x in query_key_value)
-        if short and length <= LONGEST_SHORT:
+        if length <= longest_short:
             out_HnlE = causal_attention(query_HnlE, key_HnlE, value_HnlE, scale)
         else:
             out_HnlE = scaled_dot_product_attention(
