@@ -204,7 +204,7 @@ class Job:
             "device": torch.cuda.get_device_name() if self.device == "cuda" else processor(),
             "threads": torch.get_num_threads(),
             "data": bytes_hash(train.digest()),
-            "settings": text_hash(dump(self.settings)),
+            "settings": self.settings.model_dump(mode="json", by_alias=True),
             "base": _weights_hash(self.folder.path) if self.settings.model.init is None else "random",
         }
 
