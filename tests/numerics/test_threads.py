@@ -25,7 +25,9 @@ print(burnt)
 
 
 def output(program: str, environment: dict[str, str]) -> list[str]:
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

@@ -55,7 +55,9 @@ def parse(tree: JsonObject, problems: list[str] | None = None) -> Settings:
 
 def dump(settings: Settings) -> str:
     """Write settings as YAML with every value, in the order of the schema."""
-    return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=110)
+    return yaml.safe_dump(
+        settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=110
+    )
 
 
 def with_values(settings: Settings, values: JsonObject) -> Settings:
@@ -113,8 +115,6 @@ def _boolean(loader: _Loader, node: yaml.ScalarNode) -> bool:
         mark = node.start_mark
         raise SettingsError(f"{mark.name}:{mark.line + 1}: write true or false instead of {node.value!r}, or quote it.")
     return node.value.lower() == "true"
-
-
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)

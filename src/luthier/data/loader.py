@@ -114,7 +114,9 @@ def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, 
 
 def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
     """Lay sequences side by side, padded on the right to the longest."""
-    return _lay(store, indices, [(row, 0) for row in range(len(indices))], int(max(store.lengths[i] for i in indices)), "padded")
+    return _lay(
+        store, indices, [(row, 0) for row in range(len(indices))], int(max(store.lengths[i] for i in indices)), "padded"
+    )
 
 
 def packed(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
@@ -125,7 +127,11 @@ def packed(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
 
 
 def _lay(
-    store: SequenceStore, indices: Sequence[int] | np.ndarray, places: Sequence[tuple[int, int]], width: int, layout: Layout
+    store: SequenceStore,
+    indices: Sequence[int] | np.ndarray,
+    places: Sequence[tuple[int, int]],
+    width: int,
+    layout: Layout,
 ) -> Batch:
     tokens = np.zeros((places[-1][0] + 1, width), dtype=np.int64)
     position = np.zeros_like(tokens)

@@ -83,7 +83,11 @@ def _answered_by_model(job: Job, name: str, arm: PromptingArm, asked: Sequence[Q
     if len(done) == len(prompts):
         return done
     decoder = engine(job, arm.weights)
-    with Journal(job.run.arm_progress(name)) as journal, job.voice.bar(f"answer {name}", len(prompts)) as bar, torch.inference_mode():
+    with (
+        Journal(job.run.arm_progress(name)) as journal,
+        job.voice.bar(f"answer {name}", len(prompts)) as bar,
+        torch.inference_mode(),
+    ):
         for batch in decoder.batches(prompts):
             if any(prompt.row not in done for prompt in batch):
                 for completion in decoder.complete_batch(batch):

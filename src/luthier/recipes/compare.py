@@ -51,7 +51,9 @@ def compare_stage(job: Job) -> None:
 def _answered(job: Job) -> JsonObject:
     asked = questions(job.rendered("test").rows)
     if not asked:
-        raise DataError("no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test.")
+        raise DataError(
+            "no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test."
+        )
     grader = _resolve(job, asked)
     for name in job.settings.compare.arms:
         answer_arm(job, name, asked, grader)
@@ -74,13 +76,17 @@ def _resolve(job: Job, asked: list[Question]) -> Grader:
     """Choose grader and answer budget where they are open, and say why."""
     settings = job.settings
     if settings.compare.grader is None:
-        name, reason = choose_grader([question.wanted for question in questions(job.rows("train"))] or [q.wanted for q in asked])
+        name, reason = choose_grader(
+            [question.wanted for question in questions(job.rows("train"))] or [q.wanted for q in asked]
+        )
         job.run.event("grader_chosen", grader=name, reason=reason)
         job.voice.say(f"grading with {name}: {reason}")
         job.resolve({"compare.grader": name})
     if settings.generate.max_new_tokens is None:
         job.resolve({"generate.max_new_tokens": max(1, answer_budget(job))})
-        job.voice.say(f"answer budget {job.settings.generate.max_new_tokens} tokens, 1.25 times the longest training answer")
+        job.voice.say(
+            f"answer budget {job.settings.generate.max_new_tokens} tokens, 1.25 times the longest training answer"
+        )
     known = parts.names("luthier.verdict.arms")
     wrong = [name for name in settings.compare.arms if name not in known and ".py:" not in name]
     if wrong:
@@ -91,10 +97,10 @@ def _resolve(job: Job, asked: list[Question]) -> Grader:
 def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
     """Add where the rows went, what was predicted and what was measured."""
     training = job.training
-    measured = {key: training[key] for key in ("seconds", "memory_bytes", "tokens_per_second", "tokens", "steps", "best_step")}
+    measured = {
+        key: training[key] for key in ("seconds", "memory_bytes", "tokens_per_second", "tokens", "steps", "best_step")
+    }
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
         "plan": job.plan, "measured": measured,
     }  # type: ignore[dict-item]  # fmt: skip
-
-

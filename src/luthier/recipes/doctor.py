@@ -48,7 +48,8 @@ def as_text(facts: JsonObject) -> str:
         f"({_gib(facts['free_memory_bytes'])} free), {_gib(facts['free_disk_bytes'])} disk free",
         f"device    {facts['accelerator'] or 'CPU; no GPU was found'}",
         f"python    {facts['python']}; " + ", ".join(f"{name} {version}" for name, version in packages.items()),
-        f"fast here {facts['faster']}: " + ", ".join(f"{name} {float(str(rate)) / 1e9:,.0f} GFLOP/s" for name, rate in rates.items()),
+        f"fast here {facts['faster']}: "
+        + ", ".join(f"{name} {float(str(rate)) / 1e9:,.0f} GFLOP/s" for name, rate in rates.items()),
         "models    LoRA on rows of 200 tokens:",
     ]
     for fit in models:

@@ -96,13 +96,18 @@ def _samples(job: Job) -> list[parity.Sample]:
     rows = (job.rows("test") or job.rows("validation") or job.rows("train"))[:_ROWS_TRIED]
     texts = [row.content.text[:_TEXT_LENGTH] for row in rows if isinstance(row.content, Text)]
     if job.tokenizer.chat_template is None:
-        return [parity.Sample({"text": text}, tuple(job.tokenizer.encode(text, add_special_tokens=False))) for text in texts[:_SAMPLES]]
+        return [
+            parity.Sample({"text": text}, tuple(job.tokenizer.encode(text, add_special_tokens=False)))
+            for text in texts[:_SAMPLES]
+        ]
     asked = [(question.messages, question.tools) for question in questions(rows)]
     asked = asked or [((Message("user", text),), ()) for text in texts]
     samples: list[parity.Sample] = []
     for messages, tools in asked:
         try:
-            samples.append(parity.Sample(job.renderer.request(messages, tools), tuple(job.renderer.prompt(messages, tools))))
+            samples.append(
+                parity.Sample(job.renderer.request(messages, tools), tuple(job.renderer.prompt(messages, tools)))
+            )
         except RowProblem:  # other programs would read this one in another way, so it proves nothing
             continue
         if len(samples) == _SAMPLES:
@@ -114,11 +119,17 @@ def _card(job: Job, format: Format, base: str | None) -> str:
     train = job.settings.train
     verdict: JsonObject = read_verdict(job.run) if job.run.verdict.exists() else {"data": {}, "arms": {}, "grader": ""}
     settings: JsonObject = {
-        key: getattr(train, key) for key in ("objective", "method", "lr", "epochs", "steps", "batch_tokens", "schedule", "max_length")
+        key: getattr(train, key)
+        for key in ("objective", "method", "lr", "epochs", "steps", "batch_tokens", "schedule", "max_length")
     }
     return card(
         CardFacts(
-            name=job.run.path.name, base=job.folder.name if base else None, format=format, method=str(train.method), verdict=verdict,
-            settings=settings, license=_STARTER_LICENSE if job.folder.name == "starter" else None,
+            name=job.run.path.name,
+            base=job.folder.name if base else None,
+            format=format,
+            method=str(train.method),
+            verdict=verdict,
+            settings=settings,
+            license=_STARTER_LICENSE if job.folder.name == "starter" else None,
         )
     )

@@ -128,7 +128,9 @@ class Job:
             rows, sequences, problems = [], [], {}
             stored = read_stored(self.run.part(part))
             count = count_stored(self.run.part(part))
-            for row, result in render_all(self.voice.track(f"tokenize {part}", stored, count), self.renderer, objective):
+            for row, result in render_all(
+                self.voice.track(f"tokenize {part}", stored, count), self.renderer, objective
+            ):
                 if isinstance(result, RowProblem):
                     problems[row.id] = result
                 else:
@@ -157,7 +159,9 @@ class Job:
         train = self.settings.train
         policy = Policy(self.trainable_model(), compiled=bool(train.compile))
         if train.layout == "packed" and not packable(policy.stock):
-            raise SettingsError(f"train.layout: the layers of {self.folder.name} would leak state across packed rows; use padded.")
+            raise SettingsError(
+                f"train.layout: the layers of {self.folder.name} would leak state across packed rows; use padded."
+            )
         if train.layout is None:
             self.resolve({"train.layout": "packed" if packable(policy.stock) else "padded"})
         if self.settings.train.layout == "packed":
@@ -211,4 +215,3 @@ class Job:
 
 def _weights_hash(folder: Path) -> str:
     return text_hash("".join(file_hash(path) for path in sorted(folder.glob("*.safetensors"))))
-

@@ -25,7 +25,9 @@ def verdict(job: Job) -> JsonObject:
     """Score the sealed rows with the base and the tuned weights; lower is better."""
     part = job.rendered("test")
     if not part.rows:
-        raise DataError("there is no test row to measure bits per byte on; give a test file with --test or a larger split.test_share.")
+        raise DataError(
+            "there is no test row to measure bits per byte on; give a test file with --test or a larger split.test_share."
+        )
     weights_R = np.array([num_bytes(row) for row in part.rows], dtype=np.float64)
     clusters_R = clusters_of(job, [row.id for row in part.rows])
     measure = Measure(bounds=None, lower_is_better=True, margin=job.settings.compare.margin)
@@ -50,7 +52,9 @@ def verdict(job: Job) -> JsonObject:
     }  # fmt: skip
 
 
-def row_nats(job: Job, model: torch.nn.Module, rows: list[Row], sequences: list[Rendered], name: str) -> tuple[np.ndarray, float]:
+def row_nats(
+    job: Job, model: torch.nn.Module, rows: list[Row], sequences: list[Rendered], name: str
+) -> tuple[np.ndarray, float]:
     """Return the negative log-likelihood of each row's text in nats, and the seconds it took."""
     policy = Policy(model.eval())
     store = SequenceStore(sequences)
@@ -87,4 +91,3 @@ def _write(job: Job, name: str, rows: list[Row], bits_R: np.ndarray) -> None:
         for row, bits in zip(rows, bits_R, strict=True)
     ]
     write_answers(job.run.arm_answers(name), answers)
-

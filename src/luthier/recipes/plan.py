@@ -79,7 +79,9 @@ def write_ledger(job: Job) -> None:
     for part in PARTS:
         _say_problems(job, part, rendered[part])
     if not rendered["train"].sequences:
-        raise DataError("no training row can be rendered with this model's chat template:\n  " + _first_problems(rendered["train"]))
+        raise DataError(
+            "no training row can be rendered with this model's chat template:\n  " + _first_problems(rendered["train"])
+        )
 
 
 @dataclass
@@ -101,7 +103,9 @@ def _tokens_by_row(sequences: list[Rendered]) -> dict[str, _Count]:
 
 def _say_problems(job: Job, part: str, rendered: RenderedPart) -> None:
     if rendered.problems:
-        job.voice.say(f"  {len(rendered.problems):,} {part} rows cannot be rendered and are set aside, such as {_first_problems(rendered)}")
+        job.voice.say(
+            f"  {len(rendered.problems):,} {part} rows cannot be rendered and are set aside, such as {_first_problems(rendered)}"
+        )
 
 
 def _first_problems(rendered: RenderedPart) -> str:
@@ -113,7 +117,9 @@ def _resolve_type_and_method(job: Job) -> None:
     if job.settings.model.dtype is None:
         dtype, rates = faster_dtype(job.device)
         values["model.dtype"] = str(dtype).removeprefix("torch.")
-        job.voice.say(f"computing in {values['model.dtype']} ({', '.join(f'{name} {rate / 1e9:,.0f} GFLOP/s' for name, rate in rates.items())})")
+        job.voice.say(
+            f"computing in {values['model.dtype']} ({', '.join(f'{name} {rate / 1e9:,.0f} GFLOP/s' for name, rate in rates.items())})"
+        )
     if job.folder.revision is not None:
         values["model.revision"] = job.folder.revision
     if job.settings.threads is None:
@@ -145,7 +151,9 @@ def _resolve_training(job: Job, store: SequenceStore) -> None:
         "train.validate_every": train.validate_every or max(1, min(steps_per_epoch // 2, steps // 4)),
     })  # fmt: skip
     train = job.settings.train
-    method_words = "every weight" if choice.method == "full" else f"LoRA rank {train.lora.rank}, alpha {train.lora.alpha:g}"
+    method_words = (
+        "every weight" if choice.method == "full" else f"LoRA rank {train.lora.rank}, alpha {train.lora.alpha:g}"
+    )
     job.voice.say(
         f"training {method_words} of {job.folder.name} ({num_weights / 1e6:,.1f}M weights): {steps:,} steps of about "
         f"{batch_tokens:,} tokens = {steps / steps_per_epoch:.1f} epochs, learning rate {train.lr:g}, {train.schedule}"
@@ -158,12 +166,16 @@ def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
     if train.micro_tokens < store.lengths.max():
         job.resolve({"train.micro_tokens": int(store.lengths.max())})
     num_trained = sizes.num_weights if train.method == "full" else _lora_weights(sizes, train.lora.rank)
-    needed = training_bytes(sizes, num_trained, job.settings.model.dtype, train.micro_tokens, checkpointing=train.gradient_checkpointing)
+    needed = training_bytes(
+        sizes, num_trained, job.settings.model.dtype, train.micro_tokens, checkpointing=train.gradient_checkpointing
+    )
     machine = hardware(job.run.path)
     free = torch.cuda.mem_get_info()[0] if job.device == "cuda" else machine.free_memory_bytes
     if needed > free:
         advice = _what_helps(job, store, num_trained, free)
-        raise ResourceError(f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; {advice}.")
+        raise ResourceError(
+            f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; {advice}."
+        )
     disk = (train.keep + 2) * num_trained * _TENSOR_BYTES_PER_TRAINED + 4 * sizes.num_weights
     if disk > machine.free_disk_bytes:
         raise ResourceError(
@@ -180,7 +192,10 @@ def _what_helps(job: Job, store: SequenceStore, num_trained: int, free: int) -> 
     assert train.lora.rank
 
     def fits(trained: int, micro_tokens: int, *, checkpointing: bool) -> bool:
-        return training_bytes(sizes, trained, job.settings.model.dtype or "", micro_tokens, checkpointing=checkpointing) <= free
+        return (
+            training_bytes(sizes, trained, job.settings.model.dtype or "", micro_tokens, checkpointing=checkpointing)
+            <= free
+        )
 
     if fits(num_trained, longest, checkpointing=train.gradient_checkpointing):
         return f"try --set train.micro_tokens={longest}, which is the longest row"
@@ -220,14 +235,18 @@ def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObjec
     assert train.steps and train.batch_tokens
     rate = float(measured["tokens_per_second"])  # type: ignore[arg-type]
     num_trained = adapters.num_trained(job.policy.model)
-    per_epoch = store.num_tokens * train.steps / len(steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0))
+    per_epoch = (
+        store.num_tokens * train.steps / len(steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0))
+    )
     seconds = per_epoch / rate + train.steps * num_trained * 20 / 8e9
     plan: JsonObject = {
         "seconds": round(seconds, 1), "memory_bytes": needed, "steps": train.steps, "tokens": int(per_epoch),
         "trained_weights": num_trained, "trained_tokens_per_epoch": store.num_trained, **measured,
     }  # fmt: skip
     write_json(job.run.plan, plan)
-    job.voice.say(f"plan: about {_duration(seconds)} of training at {rate:,.0f} tokens/s, {needed / 2**30:.1f} GiB of memory")
+    job.voice.say(
+        f"plan: about {_duration(seconds)} of training at {rate:,.0f} tokens/s, {needed / 2**30:.1f} GiB of memory"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -94,7 +94,9 @@ def split_stage(job: Job) -> None:
 
 def _write_parts(job: Job, assignment: Assignment) -> None:
     writers = {part: RowWriter(job.run.part(part)) for part in PARTS}
-    columns: dict[str, list[object]] = {name: [] for name in ("id", "file", "line", "origin", "part", "rule", "touched", "cluster")}
+    columns: dict[str, list[object]] = {
+        name: [] for name in ("id", "file", "line", "origin", "part", "rule", "touched", "cluster")
+    }
     for writer in writers.values():
         writer.__enter__()
     place = 0
@@ -103,7 +105,16 @@ def _write_parts(job: Job, assignment: Assignment) -> None:
             part = assignment.part[place]
             if part is not None:
                 writers[part].write(row)
-            entry = (row.id, row.file, row.line, origin, part, assignment.rule[place], assignment.touched[place], int(assignment.cluster[place]))
+            entry = (
+                row.id,
+                row.file,
+                row.line,
+                origin,
+                part,
+                assignment.rule[place],
+                assignment.touched[place],
+                int(assignment.cluster[place]),
+            )
             for column, value in zip(columns.values(), entry, strict=True):
                 column.append(value)
             place += 1

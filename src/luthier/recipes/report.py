@@ -1,7 +1,6 @@
 """Write the report of a finished run from the files in its folder."""
 
 from luthier.core.journal import entries
-from luthier.core.types import JsonObject
 from luthier.recipes.job import Job
 from luthier.recipes.verdict_file import read_verdict
 from luthier.verdict.answers import answer_rows, read_answers
@@ -21,12 +20,15 @@ def report_stage(job: Job) -> None:
         settings=job.run.config.read_text(encoding="utf-8"),
         model=job.folder.name,
         grader_reason=_last(job, "grader_chosen", "reason"),
-        notes={str(entry["arm"]): str(entry["note"]) for entry in entries(job.run.events) if entry["event"] == "arm_described"},
+        notes={
+            str(entry["arm"]): str(entry["note"])
+            for entry in entries(job.run.events)
+            if entry["event"] == "arm_described"
+        },
         on_training=gap if isinstance(gap, dict) else None,
     )
     write_report(job.run.report, verdict, inputs)
     job.voice.say(f"report: {job.run.report}")
-
 
 
 def _last(job: Job, event: str, key: str) -> str:
