@@ -6,10 +6,10 @@ Sources, and what was taken from each:
   anyway: models below 100 million weights, which are as small as an adapter of a large one.
 - learning rate: the same study finds the best LoRA rate about 10 times the best full rate, and
   independent of the rank; tinker-cookbook's `hyperparam_utils` scales it with the width as
-  (2000 / hidden)^0.781 for Llama. Below a width of 512 that overshoots for LoRA and undershoots for
-  full tuning of the starter; docs/decisions/0002-choices.md has the measured grid.
+  (2000 / hidden)^0.781 for Llama. For widths like the starter's that is too low for full tuning;
+  docs/decisions/0002-choices.md has what was measured.
 - rank 16, alpha 32: Hu et al. 2021 (arXiv 2106.09685) find ranks beyond 8 to add little; 16 leaves room.
-- batch: small batches train adapters better than large ones (the same study); about 16 short rows.
+- batch: small batches train adapters better than large ones (the same study); 16 rows, 32 in large sets.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ FULL_BELOW = 100_000_000
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rule chose, with a sentence of reason for each."""
+    """What the rule chose."""
 
     method: Method
     rank: int
@@ -48,9 +48,14 @@ def choose(num_weights: int, hidden_size: int, num_rows: int, mean_tokens: float
 
 
 def learning_rate(method: Method, hidden_size: int) -> float:
-    """Return the peak rate: full 5e-5 x (2000 / hidden)^0.781, at most 1e-3; LoRA ten times it, at most 2e-3."""
+    """Return the peak rate: full 5e-5 x (2000 / hidden)^0.781, LoRA ten times it and at most 2e-3.
+
+    Full tuning below a width of 384 takes 1e-3, which beat the formula on the starter.
+    """
     full = 5e-5 * (2000 / hidden_size) ** 0.781
-    return round(min(1e-3, full), 8) if method == "full" else round(min(2e-3, 10 * full), 8)
+    if method == "lora":
+        return round(min(2e-3, 10 * full), 8)
+    return 1e-3 if hidden_size < 384 else round(full, 8)
 
 
 def epochs(num_rows: int) -> float:
