@@ -39,6 +39,7 @@ def test_no_file(tmp_path: Path):
 def test_empty_file(tmp_path: Path, content: str):
     (tmp_path / "empty.jsonl").write_text(content)
     refused(luthier("run", tmp_path / "empty.jsonl", "--out", tmp_path / "out"), "empty.jsonl")
+    assert not any((tmp_path / "out").iterdir()), "the same --out must be free to be tried again"
 
 
 def test_no_usable_column_lists_those_that_are_there(tmp_path: Path):

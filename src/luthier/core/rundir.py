@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -64,6 +65,11 @@ class RunDir:
         with Journal(self.events) as journal:
             journal.write({"time": stamp, "event": kind, **facts})  # type: ignore[dict-item]
             journal.sync()
+
+    def empty(self) -> None:
+        """Remove everything that lies in the folder."""
+        for path in self.path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def done(self, stage: str) -> bool:
         """Tell whether a stage has finished in this folder."""

@@ -11,7 +11,7 @@ import torch
 
 from luthier.config.load import dump, load
 from luthier.config.settings import Settings
-from luthier.core.errors import DataError, RunFolderError
+from luthier.core.errors import DataError, RunFolderError, UserError
 from luthier.core.rundir import RunDir, create, open_run, write_atomically, write_json
 from luthier.recipes.compare import compare_stage
 from luthier.recipes.environment import environment
@@ -29,18 +29,18 @@ Stage = tuple[str, Callable[[Job], None]]
 
 def run(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     """Walk the whole road in a new run folder; `source` overrides `data.path` or holds rows from Python."""
-    return _walk(_new_job(source, settings, out, voice), _whole_road(source))
+    return _walk_new(_new_job(source, settings, out, voice), _whole_road(source))
 
 
 def train(settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     """Walk the road without the comparison: for pretraining, and where the proof is made elsewhere."""
-    return _walk(_new_job(None, settings, out, voice), _road_to_weights())
+    return _walk_new(_new_job(None, settings, out, voice), _road_to_weights())
 
 
 def resume(path: Path, voice: Voice) -> RunDir:
     """Go on at the first stage that did not finish; raise RunFolderError when there is nothing to go on with."""
     folder = open_run(path)
-    job = Job(folder, _settings_of(folder), voice)
+    job = Job(folder, load([folder.config]), voice)
     if not folder.done("read") and job.settings.data.path is None:
         raise RunFolderError(
             f"{path} was given its rows by a Python program and was stopped before they were stored, so they cannot be read "
@@ -82,6 +82,16 @@ def _road_to_weights() -> list[Stage]:
     return [stage for stage in _whole_road(None) if stage[0] not in ("compare", "report")]
 
 
+def _walk_new(job: Job, road: list[Stage]) -> RunDir:
+    """Walk the road; data that cannot be used leave an empty folder, so that the same --out can be tried again."""
+    try:
+        return _walk(job, road)
+    except UserError:
+        if not job.run.done("read"):
+            job.run.empty()
+        raise
+
+
 def _walk(job: Job, road: list[Stage]) -> RunDir:
     with job.run.held():
         if job.settings.threads is not None:
@@ -93,7 +103,3 @@ def _walk(job: Job, road: list[Stage]) -> RunDir:
                 stage(job)
                 job.run.mark_done(name)
     return job.run
-
-
-def _settings_of(folder: RunDir) -> Settings:
-    return load([folder.config])
