@@ -27,7 +27,7 @@ check: $(VENV)/installed-test
 starter: $(VENV)/installed
 	@test -n "$(CORPUS)" || { echo "make starter CORPUS=DIR: the folder with the corpus is missing"; exit 2; }
 	test -e build/starter/train.jsonl || \
-	  $(VENV)/bin/python -m luthier.starter.recipe "$(CORPUS)" build/starter --tokens 16000000 --share 0.45 --seed 0
+	  $(VENV)/bin/python -m luthier.starter.recipe "$(CORPUS)" build/starter --tokens 16000000 --share 0.45 --seed 1
 	if test -e build/starter/run/config.yaml; then $(VENV)/bin/luthier resume build/starter/run; \
 	else $(VENV)/bin/luthier train examples/starter.yaml --out build/starter/run; fi
 	cd build/starter/run/package && cp config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json chat_template.jinja \
