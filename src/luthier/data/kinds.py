@@ -5,8 +5,7 @@ import re
 from typing import Literal
 
 from luthier.core.errors import DataError
-from luthier.data.lines import find_encoding, utf8_chunks
-from luthier.data.problems import RowProblem
+from luthier.data.lines import find_encoding, first_utf8
 from luthier.data.sources import Source
 
 Kind = Literal["jsonl", "json", "csv", "text", "parquet", "empty", "other"]
@@ -35,7 +34,7 @@ def find_kind(source: Source, declared_encoding: str | None) -> tuple[Kind, str]
         if stream.read(4) == b"PAR1":
             return "parquet", "utf-8"
     encoding = find_encoding(source, declared_encoding)
-    head = _head(source, encoding)
+    head = first_utf8(source, encoding, _HEAD_BYTES)
     if head.startswith(b"PAR1"):
         raise DataError(f"{source.name} is a compressed Parquet file; unpack it first (Parquet compresses by itself).")
     text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
@@ -56,18 +55,6 @@ def name_kind(source: Source) -> Kind | None:
     while suffixes and suffixes[-1] in (".gz", ".zst", ".gzip", ".zstd"):
         suffixes.pop()
     return _BY_NAME.get(suffixes[-1]) if suffixes else None
-
-
-def _head(source: Source, encoding: str) -> bytes:
-    head = bytearray()
-    try:
-        for chunk in utf8_chunks(source, encoding):
-            head += chunk
-            if len(head) >= _HEAD_BYTES:
-                break
-    except RowProblem:
-        pass  # the reader meets the damage again and reports it
-    return bytes(head[:_HEAD_BYTES])
 
 
 def _kind_of_text(named: Kind | None, text: str, whole: bool) -> Kind:

@@ -7,6 +7,7 @@ reads without an error and trains on garbage.
 
 import codecs
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from luthier.core.errors import DataError, SettingsError
@@ -150,15 +151,19 @@ def _transcoded(source: Source, encoding: str) -> Iterator[bytes]:
         ) from error
 
 
-def _line_end(source: Source, encoding: str) -> bytes:
+def first_utf8(source: Source, encoding: str, size: int) -> bytes:
+    """Return at most `size` first bytes as UTF-8, up to any damage, which whoever reads the source meets again."""
     head = bytearray()
-    try:
+    with suppress(RowProblem):
         for chunk in utf8_chunks(source, encoding):
             head += chunk
-            if len(head) >= _HEAD_BYTES:
+            if len(head) >= size:
                 break
-    except RowProblem:
-        pass  # met again while reading
+    return bytes(head[:size])
+
+
+def _line_end(source: Source, encoding: str) -> bytes:
+    head = first_utf8(source, encoding, _HEAD_BYTES)
     return b"\r" if b"\r" in head and b"\n" not in head else b"\n"
 
 
