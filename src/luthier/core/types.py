@@ -108,6 +108,23 @@ class Rejected:
     detail: str
 
 
+Action = Literal["keep", "fix", "drop", "set aside"]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What could be done about one row. Only a `safe` one is done without a person's word.
+
+    `content` is the row's new content where the finding knows it; a safe `fix` without content is
+    made by the check's own `repair`.
+    """
+
+    row: str
+    action: Action
+    safe: bool
+    content: Content | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a data check found about one group of rows."""
@@ -119,6 +136,7 @@ class Finding:
     rows: tuple[str, ...]
     detail: str
     fix: str
+    repairs: tuple[Repair, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ whether its answers are quoted from real text, and `example(rng, source)`, which
 Row number n of a skill is a function of (seed, stream, skill, n) and the source alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -30,8 +30,8 @@ class Skill:
     example: Callable[[np.random.Generator, Source], JsonObject]
 
 
-def skills() -> list[Skill]:
-    """Return all skills by name, with shares that add up to one."""
+def skills(only: Sequence[str] = ()) -> list[Skill]:
+    """Return all skills by name, or those named, with shares that add up to one."""
     found = [
         Skill(
             name,
@@ -39,7 +39,7 @@ def skills() -> list[Skill]:
             bool(parts.load(FOLDER, name, "QUOTES_CORPUS")),
             parts.load(FOLDER, name, "example"),
         )
-        for name in parts.names(FOLDER)
+        for name in only or parts.names(FOLDER)
     ]
     total = sum(skill.share for skill in found)
     return [Skill(skill.name, skill.share / total, skill.quotes_corpus, skill.example) for skill in found]

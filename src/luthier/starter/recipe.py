@@ -43,7 +43,14 @@ class Portion:
 
 
 def write(
-    folder: Path, out: Path, *, num_tokens: int, share: float, seed: int, tokenizer_from: Path | None = None
+    folder: Path,
+    out: Path,
+    *,
+    num_tokens: int,
+    share: float,
+    seed: int,
+    tokenizer_from: Path | None = None,
+    only: Sequence[str] = (),
 ) -> list[Portion]:
     """Write the data of the starter from a corpus folder and return what it is made of."""
     out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,7 @@ def write(
     encoder = _loaded(out / "tokenizer")
     portions = [
         *_real(encoder, kept, round(num_tokens * (1 - share)), seed),
-        *_generated(encoder, source, round(num_tokens * share), seed),
+        *_generated(encoder, source, round(num_tokens * share), seed, only),
     ]
     lines = list(chain.from_iterable(portion.lines for portion in portions))
     order = generator(seed, "starter order").permutation(len(lines))
@@ -109,6 +116,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.45, help="share of generated tokens")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer to keep, such as that of the starter")
+    parser.add_argument("--only", action="append", default=[], help="a skill to draw from; else all; may be repeated")
     given = parser.parse_args()
     portions = write(
         given.corpus,
@@ -117,6 +125,7 @@ def main() -> None:
         share=given.share,
         seed=given.seed,
         tokenizer_from=given.tokenizer,
+        only=given.only,
     )
     print(table(portions))
 
@@ -181,9 +190,9 @@ def _portion_name(document: Document) -> str:
     return "books" if document.family == "books" else document.source
 
 
-def _generated(encoder: Tokenizer, source: Source, num_tokens: int, seed: int) -> list[Portion]:
+def _generated(encoder: Tokenizer, source: Source, num_tokens: int, seed: int, only: Sequence[str]) -> list[Portion]:
     portions = []
-    for skill in generate.skills():
+    for skill in generate.skills(only):
         named = ((skill.name, row) for row in generate.rows(skill, source, seed))
         counted = list(_counted(encoder, named, round(num_tokens * skill.share)))
         lines = tuple(_line(row) for (_, row), _ in counted)

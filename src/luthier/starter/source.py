@@ -13,7 +13,7 @@ import numpy as np
 from luthier.core.errors import DataError
 from luthier.core.types import JsonObject
 from luthier.starter.corpus import texts
-from luthier.starter.draw import between, pick
+from luthier.starter.draw import between, common, pick
 
 _WORD = re.compile(r"\b[A-Za-z][a-z]+\b")
 _LOWER = re.compile(r"\b[a-z]{3,}\b")
@@ -28,8 +28,7 @@ _ENOUGH = 10
 class Source:
     """Words, names and pieces of text of some rows, to draw from.
 
-    `words` are lower-case words by falling frequency; `names` are words mostly written with a
-    capital; `topics` are content words that occur in at least six utterances; `exchanges` are
+    `words` are lower-case words and `names` words mostly written with a capital, both by falling frequency; `topics` are content words that occur in at least six utterances; `exchanges` are
     the longer turns of one dialogue each, which mostly speak of one matter.
     """
 
@@ -55,12 +54,12 @@ class Source:
         self._check()
 
     def word(self, rng: np.random.Generator) -> str:
-        """Return a lower-case word, rare ones as likely as common ones."""
-        return pick(rng, self.words)
+        """Return a lower-case word."""
+        return pick(rng, common(rng, self.words))
 
     def name(self, rng: np.random.Generator) -> str:
         """Return a capitalized name of a person or place."""
-        return pick(rng, self.names)
+        return pick(rng, common(rng, self.names))
 
     def sentence(self, rng: np.random.Generator) -> str:
         """Return a sentence of 4 to 40 words."""

@@ -4,11 +4,11 @@ import numpy as np
 
 from luthier.core.types import JsonObject
 from luthier.starter import names
-from luthier.starter.draw import between, chance, fill, pick, some
+from luthier.starter.draw import between, chance, common, fill, pick, some
 from luthier.starter.rows import Pair, chat, row
 from luthier.starter.source import Source
 
-SHARE = 0.05
+SHARE = 0.18
 QUOTES_CORPUS = False
 
 
@@ -24,10 +24,10 @@ def example(rng: np.random.Generator, source: Source) -> JsonObject:
 
 def _atoms(rng: np.random.Generator, source: Source, count: int) -> list[str]:
     kind = rng.random()
-    if kind < 0.5:
-        return some(rng, source.words, count)
-    if kind < 0.7:
-        return some(rng, source.names, count)
+    if kind < 0.6:
+        return some(rng, common(rng, source.words), count)
+    if kind < 0.75:
+        return some(rng, common(rng, source.names), count)
     if kind < 0.85:
         return [names.code(rng) for _ in range(count)]
     return [source.span(rng, 1, 3) for _ in range(count)]
@@ -35,7 +35,7 @@ def _atoms(rng: np.random.Generator, source: Source, count: int) -> list[str]:
 
 def _list(rng: np.random.Generator, source: Source) -> JsonObject:
     mark = pick(rng, (" ", ", ", "\n", " | ", "; ", " / "))
-    lists = [mark.join(_atoms(rng, source, between(rng, 3, 16))) for _ in range(between(rng, 1, 3))]
+    lists = [mark.join(_atoms(rng, source, between(rng, 2, 16))) for _ in range(between(rng, 1, 3))]
     asked = fill(
         rng, "{Repeat|Copy|Say again|Echo|Write out} {the list|the words|everything|these}{.|:| in the same order.}"
     )

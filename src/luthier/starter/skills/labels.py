@@ -10,7 +10,7 @@ from luthier.starter.draw import between, chance, fill, listed, pick, shuffled, 
 from luthier.starter.rows import Pair, chat, shown
 from luthier.starter.source import Source
 
-SHARE = 0.20
+SHARE = 0.14
 QUOTES_CORPUS = False
 
 _GOOD = listed(

@@ -10,7 +10,7 @@ from luthier.starter.draw import between, chance, fill, pick
 from luthier.starter.rows import Pair, row, shown
 from luthier.starter.source import Source
 
-SHARE = 0.06
+SHARE = 0.05
 QUOTES_CORPUS = False
 
 

@@ -11,7 +11,7 @@ from luthier.starter.draw import between, chance, fill, pick, some
 from luthier.starter.rows import Pair, chat, shown
 from luthier.starter.source import Source, words_of
 
-SHARE = 0.19
+SHARE = 0.16
 QUOTES_CORPUS = True
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
