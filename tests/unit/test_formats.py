@@ -74,6 +74,13 @@ def test_openai_keeps_all_that_a_message_carries() -> None:
     )
 
 
+def test_a_weight_of_0_is_kept_on_every_turn():
+    turns = [{"role": "user", "content": "Q", "weight": 0}, {"role": "assistant", "content": "A"}]
+    content = parts.load("luthier.data.formats", "openai", "read")({"messages": turns})
+    assert [message.weight for message in content.messages] == [0, 1]
+    assert content.messages[0].as_dict()["weight"] == 0
+
+
 def test_openai_reads_the_older_functions_and_json_text() -> None:
     row: JsonObject = {
         "messages": [

@@ -24,7 +24,7 @@ FinishReason = Literal["stop", "length"]
 class Message:
     """One turn of a conversation.
 
-    `weight` 0 marks an assistant turn that is context only and never trained.
+    `weight` 0 marks a turn that is context only and never trained; in `sft` that is every turn but the assistant's.
     `tool_calls` keeps OpenAI's shape: `{"id", "type", "function": {"name", "arguments"}}`.
     """
 
@@ -47,7 +47,7 @@ class Message:
             out["tool_call_id"] = self.tool_call_id
         if self.name is not None:
             out["name"] = self.name
-        if self.role == "assistant" and self.weight == 0:
+        if self.weight == 0:
             out["weight"] = 0
         return out
 

@@ -119,7 +119,7 @@ def message_from(turn: JsonValue, where: str) -> Message:
     return Message(
         role=role,
         content=_content(turn.get("content"), role, bool(calls), where),
-        weight=_weight(turn.get("weight"), where) if role == "assistant" else 1,
+        weight=_weight(turn.get("weight"), where),
         reasoning=_optional_text(turn, ("reasoning_content", "reasoning", "thinking"), where),
         tool_calls=calls,
         tool_call_id=_optional_text(turn, ("tool_call_id",), where),
