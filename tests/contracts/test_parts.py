@@ -12,6 +12,8 @@ import pytest
 from luthier.core import parts
 from luthier.core.errors import SettingsError
 from luthier.core.types import Conversation, Finding, Grade, Message, Preference, Row, Text
+from luthier.data.checking import DIMENSIONS, context_of
+from luthier.data.examine import examine
 from luthier.data.split import Assignment
 
 OWN_GRADER = '''
@@ -75,13 +77,18 @@ def test_a_format_reads_the_rows_that_it_matches(name: str):
 
 
 @pytest.mark.parametrize("name", parts.names("luthier.data.checks"))
-def test_a_check_returns_findings_and_none_about_a_clean_set(name: str):
-    check = parts.load("luthier.data.checks", name, "Check")()
+def test_a_check_says_what_it_is_for_and_finds_no_error_in_a_clean_set(name: str):
+    check = parts.load("luthier.data.checks", name, "Check")
+    assert check.dimension in DIMENSIONS
+    assert len(check.effect) > 20 and len(check.blind) > 10
     questions = ["What is the height of Mont Blanc?", "Where does the Danube end?", "How warm is the sun inside?"]
     rows = [_row(number, question, f"answer {number}") for number, question in enumerate(questions, start=1)]
-    found = check.find(rows, _dealt(len(rows)))
-    assert all(isinstance(finding, Finding) for finding in found)
-    assert [finding for finding in found if finding.severity == "error"] == []
+    for assignment in (_dealt(len(rows)), None):
+        context = context_of(rows, assignment=assignment)
+        found = examine({name: check(context)}, rows)[name]
+        assert all(isinstance(finding, Finding) and finding.check == name for finding in found)
+        assert {one for finding in found for one in finding.rows} <= {row.id for row in rows}
+        assert [finding for finding in found if finding.severity == "error"] == []
 
 
 @pytest.mark.parametrize("name", parts.names("luthier.train.objectives"))
@@ -167,4 +174,4 @@ def _row(number: int, question: str, answer: str) -> Row:
 
 
 def _dealt(num_rows: int) -> Assignment:
-    return Assignment(["train"] * num_rows, [None] * num_rows, [False] * num_rows, np.arange(num_rows), {})  # type: ignore[arg-type]
+    return Assignment(["train"] * num_rows, [None] * num_rows, [None] * num_rows, np.arange(num_rows), {})

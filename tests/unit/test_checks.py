@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from luthier.config.settings import SplitSettings
-from luthier.core.parts import load, names
 from luthier.core.types import Conversation, Finding, JsonObject, Message, Row, Text
+from luthier.data.checking import context_of
+from luthier.data.examine import check_names, examine, make_checks
 from luthier.data.split import Assignment, row_key, split
 
 DIRTY = Path(__file__).parents[2].parent / "shared" / "data" / "dirty"
@@ -23,7 +24,7 @@ def row(line: int, question: str, answer: str, file: str = "a.jsonl", system: st
 
 
 def find(check: str, rows: list[Row], assignment: Assignment | None = None) -> list[Finding]:
-    return load("luthier.data.checks", check, "Check")().find(rows, assignment)
+    return examine(make_checks([check], context_of(rows, assignment=assignment)), rows)[check]
 
 
 def planted(file: str) -> list[JsonObject]:
@@ -50,7 +51,7 @@ def lines_of(finding: Finding) -> frozenset[int]:
 
 def test_every_check_is_empty_on_clean_rows() -> None:
     rows = [row(line, f"question number {line}", f"answer {line % 3}") for line in range(1, 40)]
-    assert {"duplicates", "contradictions", "leaks"} <= set(names("luthier.data.checks"))
+    assert {"duplicates", "contradictions", "leaks"} <= set(check_names())
     for check in ("duplicates", "contradictions", "leaks"):
         assert find(check, rows) == [] == find(check, [])
 

@@ -5,12 +5,13 @@ keeps what it needs of each row (hashes, counts, short texts: never the rows, of
 a million) and reports each finding once, from `see` or from `end`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from luthier.config.settings import CheckSettings
 from luthier.core.types import Content, Finding, Rejected, Row
+from luthier.data.deal import Origin
 from luthier.data.split import Assignment
 
 Dimension = Literal["valid", "consistent", "unique", "varied", "private", "leak_free", "fits"]
@@ -31,8 +32,9 @@ class RowLength:
 class Context:
     """What checks may know beyond the rows.
 
-    `read` yields all rows again, in the same order; `text` returns where a row stands and what it is
-    when only its position was kept. Without a split `assignment` is None, without a model `measure` is.
+    `read` yields all rows again, in the same order: those of the data, then of the test file, then of the
+    validation file; `num_of` says how many of each. `row_at` fetches one again when only its position was kept,
+    `places` are ids and places without the rows. Without a split `assignment` is None, without a model `measure` is.
     """
 
     settings: CheckSettings
@@ -45,6 +47,48 @@ class Context:
     context_length: int | None = None
     benchmarks: tuple[str, ...] = field(default=())
     seed: int = 0
+    places: "Sequence[Place] | None" = None
+    num_of: Mapping[Origin, int] = field(default_factory=dict)
+
+    def place_at(self, position: int) -> "Place":
+        """Return the id of a row and where it stands, without fetching the row where that can be avoided."""
+        return place_of(self.row_at(position)) if self.places is None else self.places[position]
+
+    def origin_at(self, position: int) -> Origin:
+        """Return the source of a row: the data, or the user's own test or validation file."""
+        start = 0
+        for origin, count in self.num_of.items():
+            start += count
+            if position < start:
+                return origin
+        return "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands."""
+
+    id: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def place_of(row: Row | Rejected) -> Place:
+    """Return where a row stands."""
+    return Place(row.id, row.file, row.line)
+
+
+def context_of(
+    rows: Sequence[Row], settings: CheckSettings | None = None, assignment: Assignment | None = None
+) -> Context:
+    """Return the context for rows that are all in memory; without a split they are all of the data."""
+    return Context(
+        settings or CheckSettings(), len(rows), lambda: iter(rows), rows.__getitem__, (), assignment,
+        num_of={"data": len(rows)},
+    )  # fmt: skip
 
 
 class Check(Protocol):

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from luthier.core.types import Content, Conversation, JsonObject, JsonValue, Message, Preference, Row, Text
 
-GROUP_ROWS = 10_000
+# Small enough that one row can be fetched alone in milliseconds.
+GROUP_ROWS = 2_000
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

@@ -36,6 +36,7 @@ from luthier.models.load import (
     random_model,
     stop_tokens,
 )
+from luthier.recipes.desk import Desk
 from luthier.recipes.voice import Voice
 from luthier.train import checkpoint
 from luthier.train.policy import Policy, packable
@@ -57,11 +58,11 @@ class RenderedPart:
         return SequenceStore(self.sequences)
 
 
-class Job:
+class Job(Desk):
     """What the stages of one run share."""
 
     def __init__(self, run: RunDir, settings: Settings, voice: Voice) -> None:
-        self.run, self.settings, self.voice = run, settings, voice
+        super().__init__(run, settings, voice)
         voice.log = run.log
         self._rendered: dict[Part, RenderedPart] = {}
 

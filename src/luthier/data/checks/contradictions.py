@@ -2,35 +2,51 @@
 
 Where answers are labels or short values that is an error in the data. Where they are free text,
 several answers may all be right, and the finding is only a hint.
+What it cannot see: the same question in other words.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
+from luthier.core.hashing import text_hash
 from luthier.core.types import Conversation, Finding, Row
+from luthier.data.checking import Context, Dimension
 from luthier.data.normal import answer, normalized, place, question
-from luthier.data.split import Assignment
 
 _MOST_NAMED = 4
 _MOST_CHARACTERS = 60
 
 
-@dataclass(frozen=True)
 class Check:
     """Find questions with more than one answer; case, punctuation and white space do not count."""
 
-    def find(self, rows: Sequence[Row], assignment: Assignment | None) -> list[Finding]:
-        """Return one finding for each question, in the order of their first rows; only conversations are looked at."""
-        groups: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-        answers = {row.id: normalized(answer(row)) for row in rows if isinstance(row.content, Conversation)}
-        for row in rows:
-            if row.id in answers:
-                groups[_system(row), normalized(question(row))].append(row)
-        uses = Counter(answers.values())
-        return [
-            _finding(asked, answers, uses) for asked in groups.values() if len({answers[row.id] for row in asked}) > 1
-        ]
+    dimension: ClassVar[Dimension] = "consistent"
+    effect: ClassVar[str] = "training on both answers teaches neither, and a test row with a wrong answer cannot be won"
+    blind: ClassVar[str] = "the same question in other words"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._asking: dict[str, list[int]] = {}
+        self._answers: dict[int, str] = {}
+        self._uses: Counter[str] = Counter()
+
+    def see(self, position: int, row: Row) -> Iterable[Finding]:
+        """Keep hashes of what a conversation asks and answers."""
+        if isinstance(row.content, Conversation):
+            given = text_hash(normalized(answer(row)))[:16]
+            self._answers[position] = given
+            self._uses[given] += 1
+            asked = text_hash(f"{_system(row)}\x1f{normalized(question(row))}")[:16]
+            self._asking.setdefault(asked, []).append(position)
+        return ()
+
+    def end(self) -> Iterator[Finding]:
+        """Yield one finding for each question, in the order of their first rows."""
+        for asked in self._asking.values():
+            if len({self._answers[position] for position in asked}) > 1:
+                rows = [self._context.row_at(position) for position in asked]
+                yield _finding(rows, {row.id: self._answers[at] for row, at in zip(rows, asked)}, self._uses)
 
 
 def _system(row: Row) -> str:

@@ -2,37 +2,47 @@
 
 The split has set them aside already; this says which they are and what they touched. An answer
 that stands in its own question is no leak: extraction and labels work that way.
+What it cannot see: a question that was leaked in other words.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 from luthier.core.types import Finding, Row
+from luthier.data.checking import Context, Dimension
 from luthier.data.deal import BRIDGES, OVERLAPS
 from luthier.data.normal import normalized, place, places, question
-from luthier.data.split import Assignment
 
 _HELD_OUT_BY = {rule: part for part, rule in OVERLAPS.items()}
 
 
-@dataclass(frozen=True)
 class Check:
-    """Find the rows that were set aside because of a row on another side."""
+    """Find the rows that were set aside because of a row on another side; before the split there is nothing to find."""
 
-    def find(self, rows: Sequence[Row], assignment: Assignment | None) -> list[Finding]:
-        """Return one finding for each row that was touched; before the split there is nothing to find."""
+    dimension: ClassVar[Dimension] = "leak_free"
+    effect: ClassVar[str] = "a model that has seen a test question is praised for its memory"
+    blind: ClassVar[str] = "a question that was leaked in other words"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def see(self, position: int, row: Row) -> Iterable[Finding]:
+        """Nothing: the split has looked already."""
+        return ()
+
+    def end(self) -> Iterator[Finding]:
+        """Yield one finding for each row that was touched."""
+        assignment = self._context.assignment
         if assignment is None:
-            return []
-        aside: defaultdict[tuple[int, str], list[Row]] = defaultdict(list)
-        for row, rule, touched in zip(rows, assignment.rule, assignment.touched, strict=True):
+            return
+        aside: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+        for position, (rule, touched) in enumerate(zip(assignment.rule, assignment.touched, strict=True)):
             if rule is not None and touched is not None:
-                aside[touched, rule].append(row)
-        return [_finding(rows[touched], rule, taken) for (touched, rule), taken in sorted(aside.items(), key=_by_place)]
-
-
-def _by_place(item: tuple[tuple[int, str], list[Row]]) -> tuple[int, str]:
-    return item[0]
+                aside[touched, rule].append(position)
+        for (touched, rule), taken in sorted(aside.items()):
+            rows = [self._context.row_at(position) for position in taken]
+            yield _finding(self._context.row_at(touched), rule, rows)
 
 
 def _finding(touched: Row, rule: str, taken: Sequence[Row]) -> Finding:

@@ -1,0 +1,37 @@
+"""Show every row once to every check, and gather what each of them finds."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from luthier.core import parts
+from luthier.core.types import Finding, Row
+from luthier.data.checking import Check, Context
+
+CHECKS = "luthier.data.checks"
+
+
+def check_names(skip: Sequence[str] = ()) -> list[str]:
+    """List the checks, the user's own among them, by the names of their files."""
+    return [name for name in parts.names(CHECKS) if name not in skip]
+
+
+def make_checks(names: Iterable[str], context: Context) -> dict[str, Check]:
+    """Make the checks that are named, each for one look at the data."""
+    return {name: parts.load(CHECKS, name, "Check")(context) for name in names}
+
+
+def examine(checks: dict[str, Check], rows: Iterable[Row]) -> dict[str, list[Finding]]:
+    """Return what each check finds in the rows."""
+    found: dict[str, list[Finding]] = {name: [] for name in checks}
+    eyes = [(check.see, found[name]) for name, check in checks.items()]
+    for position, row in enumerate(rows):
+        for see, findings in eyes:
+            findings += see(position, row)
+    for name, findings in ends(checks):
+        found[name] += findings
+    return found
+
+
+def ends(checks: dict[str, Check]) -> Iterator[tuple[str, list[Finding]]]:
+    """Yield what each check says once it has seen all rows."""
+    for name, check in checks.items():
+        yield name, list(check.end())
