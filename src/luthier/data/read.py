@@ -32,6 +32,7 @@ HEAD_ROWS = 100
 MOST_BROKEN_HEAD = 10_000
 
 Announce = Callable[[str], None]
+ReadRecord = tuple[Row | Rejected, JsonObject | None]
 _Numbered = tuple[str, int, Record | Broken]
 
 
@@ -41,6 +42,11 @@ def read(path: str, settings: DataSettings, announce: Announce) -> Iterator[Row 
     `announce` is told what was found in each file and why. Raises DataError when a file cannot be
     used as a whole, SettingsError when a setting does not fit.
     """
+    return (row for row, _ in read_with_records(path, settings, announce))
+
+
+def read_with_records(path: str, settings: DataSettings, announce: Announce) -> Iterator[ReadRecord]:
+    """Yield what `read` does, each beside the record that it was read from: None where that could not be parsed."""
     if path.startswith(HUB_PREFIX):
         yield from _read_objects(hub_rows(path), path, settings, announce)
         return
@@ -70,6 +76,13 @@ def read_rows_from_python(
     rows: Iterable[JsonObject], settings: DataSettings, announce: Announce
 ) -> Iterator[Row | Rejected]:
     """Yield every dict of a Python iterable as `read` would have from a file; the file is called `<python>`."""
+    return (row for row, _ in read_records_from_python(rows, settings, announce))
+
+
+def read_records_from_python(
+    rows: Iterable[JsonObject], settings: DataSettings, announce: Announce
+) -> Iterator[ReadRecord]:
+    """Yield what `read_rows_from_python` does, each beside its dict: None where that is not JSON."""
     yield from _read_objects(rows, "<python>", settings, announce)
 
 
@@ -149,7 +162,7 @@ def _row_id(sha256: str, number: int) -> str:
 
 def _read_objects(
     rows: Iterable[JsonObject], name: str, settings: DataSettings, announce: Announce
-) -> Iterator[Row | Rejected]:
+) -> Iterator[ReadRecord]:
     yield from _interpreted(
         _numbered_objects(rows), name, "rows", settings, lambda file, words: announce(f"{file}: {words}")
     )
@@ -177,7 +190,7 @@ def _interpreted(
     description: str,
     settings: DataSettings,
     announce: Callable[[str, str], None],
-) -> Iterator[Row | Rejected]:
+) -> Iterator[ReadRecord]:
     head = _head(items, file)
     values = [item.value for _, _, item in head if isinstance(item, Record)]
     if not values:
@@ -190,15 +203,15 @@ def _interpreted(
         announce(file, f"{description} -> {interpretation.reason}")
     for row_id, number, item in chain(head, items):
         if isinstance(item, Broken):
-            yield Rejected(row_id, file, item.line, number, item.rule, item.detail)
+            yield Rejected(row_id, file, item.line, number, item.rule, item.detail), None
             continue
         assert interpretation is not None  # _head reads on until there is a Record to tell it from
         try:
             content = _with_system(interpretation.read(item.value), settings.system)
         except RowProblem as problem:
-            yield Rejected(row_id, file, item.line, number, problem.rule, problem.detail)
+            yield Rejected(row_id, file, item.line, number, problem.rule, problem.detail), item.value
         else:
-            yield Row(row_id, file, item.line, number, content, _group(item.value, settings.group))
+            yield Row(row_id, file, item.line, number, content, _group(item.value, settings.group)), item.value
 
 
 def _head(items: Iterator[_Numbered], file: str) -> list[_Numbered]:
