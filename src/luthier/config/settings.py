@@ -63,11 +63,34 @@ class SplitSettings(Section):
     """Rows whose questions have at least this Jaccard similarity of word and character shingles share a side; 1 keeps only exact duplicates together."""
 
 
+class CheckLimits(Section):
+    """The least health of each dimension: the share of rows that nothing worse than a hint touches. Below one of them `luthier check` ends with exit code 3."""
+
+    valid: Share = 0.98
+    """Rows that can be used as they are: shape, roles, encoding, whole answers."""
+    consistent: Share = 0.90
+    """Rows that no other row contradicts, in answers that are written alike."""
+    unique: Share = 0.85
+    """Rows that are no copy of another."""
+    varied: Share = 0.80
+    """Rows that are neither one of a crowd nor alone."""
+    private: Share = 0.99
+    """Rows without personal data and secrets."""
+    leak_free: Share = 0.99
+    """Rows that stand on one side of the split only."""
+    fits: Share = 0.95
+    """Rows that fit the context of the model."""
+
+
 class CheckSettings(Section):
     """Which checks look at the data before training."""
 
     skip: tuple[str, ...] = ()
     """Names of checks in `data/checks/` that are left out."""
+    benchmarks: tuple[str, ...] = ()
+    """Files of public benchmarks, whose questions must not be trained."""
+    limits: CheckLimits = CheckLimits()
+    """The least health of each dimension."""
 
 
 class LlamaInit(Section):
