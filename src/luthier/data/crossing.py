@@ -14,6 +14,8 @@ import numpy as np
 from luthier.data.shingles import ShingleSets, distinct
 
 _SETS_A_BATCH = 64
+_SETS_A_BLOCK = 10_000
+_TABLE = 1 << 22
 
 
 def crossing_pairs(
@@ -23,25 +25,35 @@ def crossing_pairs(
 
     `held_out` and `rest` are places of sets, and so are the results.
     """
-    owner_S, id_S = _postings(sets, rest)
     lefts, rights = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-    for start in range(0, len(held_out), _SETS_A_BATCH):
-        left_P, right_P = _candidates(sets, held_out[start : start + _SETS_A_BATCH], owner_S, id_S, threshold)
-        alike_P = sets.jaccard(left_P, right_P) >= threshold
-        lefts.append(left_P[alike_P])
-        rights.append(right_P[alike_P])
+    for block in range(0, len(held_out), _SETS_A_BLOCK):
+        asked = held_out[block : block + _SETS_A_BLOCK]
+        owner_S, id_S = _postings(sets, rest, distinct(sets.taken(asked)[1]))
+        for start in range(0, len(asked), _SETS_A_BATCH):
+            left_P, right_P = _candidates(sets, asked[start : start + _SETS_A_BATCH], owner_S, id_S, threshold)
+            alike_P = sets.jaccard(left_P, right_P) >= threshold
+            lefts.append(left_P[alike_P])
+            rights.append(right_P[alike_P])
     return np.concatenate(lefts), np.concatenate(rights)
 
 
-def _postings(sets: ShingleSets, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return all shingles of the sets at `places` in rising order, with the set that each belongs to."""
-    chosen = np.zeros(len(sets.members_N), dtype=bool)
-    chosen[places] = True
-    owner_S = np.repeat(np.arange(len(chosen)), sets.sizes_N)
-    kept = chosen[owner_S]
-    owner_S, id_S = owner_S[kept], sets.ids_S[kept]
+def _postings(sets: ShingleSets, places: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `wanted` shingles of the sets at `places` in rising order, with the set that each belongs to."""
+    # Most shingles are not wanted; a small table says so for nearly all of them without a search.
+    maybe = np.zeros(_TABLE, dtype=bool)
+    maybe[wanted & (_TABLE - 1)] = True
+    owners, ids = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
+    for start in range(0, len(places), _SETS_A_BLOCK):
+        block = places[start : start + _SETS_A_BLOCK]
+        owner_S, id_S = sets.taken(block)
+        hits = np.flatnonzero(maybe[id_S & (_TABLE - 1)])
+        found = np.searchsorted(wanted, id_S[hits])
+        hits = hits[wanted[np.minimum(found, len(wanted) - 1)] == id_S[hits]]
+        owners.append(block[owner_S[hits]])
+        ids.append(id_S[hits])
+    id_S = np.concatenate(ids)
     order = np.argsort(id_S, kind="stable")
-    return owner_S[order], id_S[order]
+    return np.concatenate(owners)[order], id_S[order]
 
 
 def _candidates(

@@ -4,9 +4,11 @@ A leak is decided by the question alone: a test row whose question was trained i
 whatever its answer says.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from luthier.core.hashing import canonical_json, json_hash
 from luthier.core.types import Conversation, JsonValue, Message, Preference, Row, Text
@@ -51,11 +53,8 @@ def normalized(text: str) -> str:
     marks outside the Latin, Greek and Cyrillic accents stay too, for in Hindi or Thai they are vowels.
     A text of which nothing would remain is returned without the space around it.
     """
-    folded = text.casefold() if text.isascii() else _without_accents(text)
-    plain = " ".join(folded.translate(_SPACED).split())
-    if _OPERATOR.search(plain):
-        plain = " ".join(_STRAY_OPERATOR.sub(" ", plain).split())
-    return plain or text.strip()
+    # Every check asks for the same row's texts, one check after another; a very long text is not worth keeping.
+    return _remembered(text) if len(text) <= _MOST_REMEMBERED else _normalized(text)
 
 
 def content_key(row: Row) -> str:
@@ -69,6 +68,11 @@ def content_key(row: Row) -> str:
             return json_hash(["conversation", _turns(messages), [*tools]])
 
 
+def text_key(text: str) -> bytes:
+    """Return 16 bytes that stand for a text, for what must remember a million of them."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 def place(row: Row) -> str:
     """Return where the row stands, as `file:line`."""
     return f"{row.file}:{row.line}"
@@ -78,6 +82,20 @@ def places(rows: Sequence[Row], most: int = 4) -> str:
     """Return where the first few rows stand, and how many more there are."""
     named = ", ".join(place(row) for row in rows[:most])
     return named if len(rows) <= most else f"{named} and {len(rows) - most} more"
+
+
+def _normalized(text: str) -> str:
+    folded = text.casefold() if text.isascii() else _without_accents(text)
+    plain = " ".join(folded.translate(_SPACED).split())
+    if _OPERATOR.search(plain):
+        # Without a number every operator is a stray one, and nearly all texts of prose are told by this alone.
+        bare = _STRAY_OPERATOR.sub(" ", plain) if _DIGIT.search(plain) else plain.translate(_NO_OPERATORS)
+        plain = " ".join(bare.split())
+    return plain or text.strip()
+
+
+_MOST_REMEMBERED = 10_000
+_remembered = lru_cache(maxsize=64)(_normalized)
 
 
 class _Spaced(dict[int, int]):
@@ -92,8 +110,13 @@ class _Spaced(dict[int, int]):
 
 _SPACE = ord(" ")
 _OPERATORS = "-*/%.,:"
+_NO_OPERATORS = dict.fromkeys(map(ord, _OPERATORS), _SPACE)
 _OPERATOR = re.compile(r"[-*/%.,:]")
-_STRAY_OPERATOR = re.compile(r"(?<!\d)(?<!\d )(?!(?:(?<=\s)|(?<=^))-\d)[-*/%.,:]+|[-*/%.,:]+(?! ?-?\d)")
+_DIGIT = re.compile(r"\d")
+# It begins with what it looks for, so that all other places are passed over quickly.
+_STRAY_OPERATOR = re.compile(
+    r"(?=[-*/%.,:])(?:(?<!\d)(?<!\d )(?!(?:(?<=\s)|(?<=^))-\d)[-*/%.,:]+|[-*/%.,:]+(?! ?-?\d))"
+)
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _SPACED = _Spaced()
 

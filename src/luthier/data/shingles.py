@@ -8,6 +8,7 @@ Suffixes: N sets, S shingles over all sets, P pairs.
 """
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from functools import cached_property
 from itertools import compress, groupby
 
 import numpy as np
-from scipy.sparse import csr_array
 
 _LONG_WORDS = 30
 # A text under _LONG_WORDS and one over this differ so much in length that they cannot be alike.
@@ -31,9 +31,10 @@ _MATTER_MIN_WORDS = 4
 
 Trigram = tuple[str, str, str]
 
-_ID_BITS = 31  # fits the int32 column numbers of a sparse matrix
+_ID_BITS = 31  # fits an int32
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
-_JACCARD_BATCH = 1 << 15
+_JACCARD_BATCH = 1 << 13
+_TEXTS_A_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ShingleSets:
     starts_N: np.ndarray
     ids_S: np.ndarray
 
-    @property
+    @cached_property
     def sizes_N(self) -> np.ndarray:
         """The number of shingles in each set."""
         return np.diff(self.starts_N)
@@ -58,15 +59,24 @@ class ShingleSets:
         for start in range(0, len(left_P), _JACCARD_BATCH):
             batch = slice(start, start + _JACCARD_BATCH)
             left, right = left_P[batch], right_P[batch]
-            common = np.diff(self._matrix[left].multiply(self._matrix[right]).tocsr().indptr)
+            common = self._num_common(left, right)
             out[batch] = common / (self.sizes_N[left] + self.sizes_N[right] - common)
         return out
 
-    @cached_property
-    def _matrix(self) -> csr_array:
-        ones = np.ones(len(self.ids_S), dtype=np.int8)
-        shape = (len(self.members_N), 1 << _ID_BITS)
-        return csr_array((ones, self.ids_S, self.starts_N), shape=shape)
+    def taken(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shingles of the sets at `places`, set after set, and the number of the place that each is from."""
+        sizes = self.sizes_N[places]
+        owner = np.repeat(np.arange(len(places)), sizes)
+        # The first shingle of each set stands where the ones before it end.
+        shift = np.repeat(self.starts_N[places] - (np.cumsum(sizes) - sizes), sizes)
+        return owner, self.ids_S[np.arange(len(owner)) + shift]
+
+    def _num_common(self, left_P: np.ndarray, right_P: np.ndarray) -> np.ndarray:
+        keys = [owner << _ID_BITS | ids for owner, ids in (self.taken(left_P), self.taken(right_P))]
+        # Two rising runs: a stable sort merges them in one pass.
+        both = np.sort(np.concatenate(keys), kind="stable")
+        twice = both[1:][both[1:] == both[:-1]] >> _ID_BITS
+        return np.bincount(twice, minlength=len(left_P))
 
 
 def shingle_sets(texts: Sequence[str]) -> tuple[ShingleSets, ShingleSets]:
@@ -79,7 +89,7 @@ def shingle_sets(texts: Sequence[str]) -> tuple[ShingleSets, ShingleSets]:
     lengths = [text.count(" ") + 1 for text in matter]
     short = [place for place, length in enumerate(lengths) if length < _NO_LONGER_SHORT_WORDS and matter[place]]
     long = [place for place, length in enumerate(lengths) if length >= _LONG_WORDS]
-    return _sets(matter, short, _character_ids), _sets(matter, long, _Words().ids)
+    return _sets(matter, short, _character_codes, _CHARACTERS), _sets(matter, long, _Words().codes, _WORDS)
 
 
 def without_form(texts: Sequence[str]) -> list[str]:
@@ -123,44 +133,58 @@ def distinct(values: np.ndarray) -> np.ndarray:
     return values[np.flatnonzero(np.r_[True, values[1:] != values[:-1]])] if len(values) else values
 
 
-def _sets(texts: Sequence[str], members: Sequence[int], ids: Callable[[str], np.ndarray]) -> ShingleSets:
-    sets = [distinct(ids(texts[place])) for place in members]
-    starts = np.zeros(len(sets) + 1, dtype=np.int64)
-    np.cumsum([len(one) for one in sets], out=starts[1:])
-    flat = np.concatenate(sets) if sets else np.empty(0, dtype=np.int32)
-    return ShingleSets(np.array(members, dtype=np.int64), starts, flat)
+def _sets(texts: Sequence[str], members: Sequence[int], codes: "_Codes", width: int) -> ShingleSets:
+    """Shingle the texts a batch at a time: the cost of a numpy call is shared by a thousand of them."""
+    ids = array("i")
+    starts = np.zeros(len(members) + 1, dtype=np.int64)
+    for begin in range(0, len(members), _TEXTS_A_BATCH):
+        batch = members[begin : begin + _TEXTS_A_BATCH]
+        owner_S, ids_S = _distinct_windows([codes(texts[place]) for place in batch], width)
+        ids.frombytes(ids_S.tobytes())
+        starts[begin + 1 : begin + 1 + len(batch)] = np.bincount(owner_S, minlength=len(batch))
+    np.cumsum(starts, out=starts)
+    return ShingleSets(np.array(members, dtype=np.int64), starts, np.frombuffer(ids, dtype=np.int32))
 
 
-def _character_ids(text: str) -> np.ndarray:
+_Codes = Callable[[str], np.ndarray]
+
+
+def _character_codes(text: str) -> np.ndarray:
     # A space on either side makes the first and last word count as much as the others.
     padded = f" {text} ".ljust(_CHARACTERS)
-    codes = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    return _windows(codes, _CHARACTERS)
+    return np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
-class _Words:
+class _Words(dict[str, int]):
     """The numbers of words, remembered from text to text."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def ids(self, text: str) -> np.ndarray:
-        """Return the word trigrams of a text of three words or more."""
-        return _windows(np.array([self._number(word) for word in text.split()], dtype=np.uint64), _WORDS)
-
-    def _number(self, word: str) -> int:
-        number = self._numbers.get(word)
-        if number is None:
-            digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            number = self._numbers[word] = int.from_bytes(digest, "big")
+    def __missing__(self, word: str) -> int:
+        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        number = self[word] = int.from_bytes(digest, "big")
         return number
 
+    def codes(self, text: str) -> np.ndarray:
+        """Return the numbers of a text's words."""
+        words = text.split()
+        return np.fromiter(map(self.__getitem__, words), dtype=np.uint64, count=len(words))
 
-def _windows(codes: np.ndarray, width: int) -> np.ndarray:
-    """Hash every run of `width` codes to a number of 31 bits."""
-    count = len(codes) - width + 1
+
+def _distinct_windows(codes: Sequence[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hash every run of `width` codes within a text to a number of 31 bits.
+
+    Return the different numbers of each text in rising order, text after text, and the text of each.
+    """
+    lengths = np.array([len(one) for one in codes])
+    flat = np.concatenate(codes).astype(np.uint64, copy=False)
+    count = len(flat) - width + 1
     hashes = np.zeros(count, dtype=np.uint64)
     for offset in range(width):
-        hashes = (hashes ^ codes[offset : offset + count]) * _PRIME
+        hashes ^= flat[offset : offset + count]
+        hashes *= _PRIME
         hashes ^= hashes >> np.uint64(32)
-    return (hashes * _PRIME >> np.uint64(64 - _ID_BITS)).astype(np.int32)
+    hashes *= _PRIME
+    hashes >>= np.uint64(64 - _ID_BITS)
+    owner = np.repeat(np.arange(len(codes)), lengths)
+    within = owner[:count] == owner[width - 1 :]
+    keys = distinct(owner[:count][within] << _ID_BITS | hashes.view(np.int64)[within])
+    return keys >> _ID_BITS, (keys & ((1 << _ID_BITS) - 1)).astype(np.int32)

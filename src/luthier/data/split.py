@@ -27,7 +27,7 @@ from luthier.core.types import PARTS, JsonObject, Part, Row
 from luthier.data.cluster import link
 from luthier.data.deal import Deal, Origin, RowKey, Shares, held_share
 from luthier.data.minhash import Progress
-from luthier.data.normal import answer, normalized, question
+from luthier.data.normal import answer, normalized, question, text_key
 
 _GIANT_SHARE = 0.9
 _GIANT_MIN_ROWS = 10
@@ -161,7 +161,7 @@ def _on_two_sides(deal: Deal, cluster: np.ndarray, threshold: float) -> JsonObje
     kept = [row for row, part in enumerate(deal.part) if part is not None]
     found: JsonObject = {
         "clusters": _spread((int(cluster[row]), deal.part[row]) for row in kept),
-        "questions": _spread((normalized(deal.keys[row].question), deal.part[row]) for row in kept),
+        "questions": _spread((text_key(normalized(deal.keys[row].question)), deal.part[row]) for row in kept),
         "groups": _spread((deal.keys[row].group, deal.part[row]) for row in kept if deal.keys[row].group is not None),
         "near_duplicates": sum(1 for _ in deal.crossings(threshold)),
     }
@@ -174,10 +174,8 @@ def _on_two_sides(deal: Deal, cluster: np.ndarray, threshold: float) -> JsonObje
 
 def _spread(placed: Iterable[tuple[Hashable, Part | None]]) -> int:
     """Count the keys that stand with more than one part."""
-    sides: dict[Hashable, set[Part | None]] = {}
-    for key, part in placed:
-        sides.setdefault(key, set()).add(part)
-    return sum(len(parts) > 1 for parts in sides.values())
+    side: dict[Hashable, Part | None] = {}
+    return len({key for key, part in placed if side.setdefault(key, part) != part})
 
 
 def _in_order_of_keys(deal: Deal, cluster: np.ndarray, order: Sequence[int], certificate: JsonObject) -> Assignment:
