@@ -14,7 +14,10 @@ _MOST_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What all findings of one kind say. `says` follows the number of rows: "3 rows <says>: a.jsonl:1"."""
+    """What all findings of one kind say.
+
+    `says` follows the number of rows and begins with a verb in the plural: "3 rows <hold a key>: a.jsonl:1".
+    """
 
     severity: Literal["info", "warning", "error"]
     confidence: float
@@ -54,7 +57,7 @@ class Gathered:
             if not self.count(kind):
                 continue
             group = self._groups[kind]
-            detail = f"{_counted(len(group.rows))} {fault.says}: {_listed(group)}."
+            detail = f"{_said(len(group.rows), fault.says)}: {_listed(group)}."
             yield Finding(
                 check,
                 kind,
@@ -83,8 +86,11 @@ def _escaped(letter: str) -> str:
     return f"<U+{ord(letter):04X}>"
 
 
-def _counted(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
+def _said(number: int, says: str) -> str:
+    if number > 1:
+        return f"{number:,} rows {says}"
+    verb, _, rest = says.partition(" ")
+    return f"1 row {'has' if verb == 'have' else verb + 's'} {rest}"
 
 
 def _listed(group: _Group) -> str:
