@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from luthier.core.errors import SettingsError
 from luthier.data.minhash import Progress, near_pairs
 from luthier.data.normal import normalized
-from luthier.data.shingles import ShingleSets, distinct, shingle_sets
+from luthier.data.shingles import Form, ShingleSets, distinct, shingle_sets
 
 _LOWEST_THRESHOLD = 0.3
 
@@ -29,6 +29,17 @@ class Links:
     left_P: np.ndarray
     right_P: np.ndarray
     sets: tuple[ShingleSets, ...]
+
+    def likeness_P(self) -> np.ndarray:
+        """Return the Jaccard similarity of each pair; where two texts are compared in both ways the higher one."""
+        likeness_P = np.zeros(len(self.left_P))
+        for kind in self.sets:
+            place = np.full(len(self.questions), -1)
+            place[kind.members_N] = np.arange(len(kind.members_N))
+            left_P, right_P = place[self.left_P], place[self.right_P]
+            both = np.flatnonzero((left_P >= 0) & (right_P >= 0))
+            likeness_P[both] = np.maximum(likeness_P[both], kind.jaccard(left_P[both], right_P[both]))
+        return likeness_P
 
 
 def cluster(
@@ -55,8 +66,10 @@ def cluster(
     return _first_places(connected_components(graph, directed=False)[1].tolist())
 
 
-def link(questions: Sequence[str], threshold: float, progress: Progress | None = None) -> Links:
-    """Find equal and nearly equal questions."""
+def link(
+    questions: Sequence[str], threshold: float, progress: Progress | None = None, form: Form | None = None
+) -> Links:
+    """Find equal and nearly equal questions; `form` is that of the texts from which these were picked out."""
     if threshold < _LOWEST_THRESHOLD:
         raise SettingsError(
             f"split.near_duplicate is {threshold:g}; below {_LOWEST_THRESHOLD} unrelated questions count as alike. "
@@ -64,7 +77,7 @@ def link(questions: Sequence[str], threshold: float, progress: Progress | None =
         )
     numbers: dict[str, int] = {}
     asked = [numbers.setdefault(normalized(text), len(numbers)) for text in questions]
-    sets = shingle_sets(list(numbers)) if threshold < 1 else ()
+    sets = shingle_sets(list(numbers), form) if threshold < 1 else ()
     total = sum(len(kind.members_N) for kind in sets)
     codes = np.empty(0, dtype=np.int64)
     done = 0

@@ -25,11 +25,12 @@ _WORDS = 3
 
 _FORM_SHARE = 0.9
 _FORM_DOUBT = 0.5
-_FORM_SAMPLE = 1000
+FORM_SAMPLE = 1000
 _FORM_MIN_TEXTS = 20
 _MATTER_MIN_WORDS = 4
 
 Trigram = tuple[str, str, str]
+Form = set[Trigram]
 
 _ID_BITS = 31  # fits an int32
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -79,31 +80,34 @@ class ShingleSets:
         return np.bincount(twice, minlength=len(left_P))
 
 
-def shingle_sets(texts: Sequence[str]) -> tuple[ShingleSets, ShingleSets]:
+def shingle_sets(texts: Sequence[str], form: Form | None = None) -> tuple[ShingleSets, ShingleSets]:
     """Return the sets of characters of the short texts and the sets of words of the long ones.
 
     `texts` are normalized. What nearly all of them share is their form, not what they say, and is
-    left out first; see `without_form`.
+    left out first; see `without_form`. Texts that were picked out of others bring the `form` of those.
     """
-    matter = without_form(texts)
+    matter = without_form(texts, form)
     lengths = [text.count(" ") + 1 for text in matter]
     short = [place for place, length in enumerate(lengths) if length < _NO_LONGER_SHORT_WORDS and matter[place]]
     long = [place for place, length in enumerate(lengths) if length >= _LONG_WORDS]
     return _sets(matter, short, _character_codes, _CHARACTERS), _sets(matter, long, _Words().codes, _WORDS)
 
 
-def without_form(texts: Sequence[str]) -> list[str]:
+def without_form(texts: Sequence[str], form: Form | None = None) -> list[str]:
     """Leave out the words of a form that the texts were filled into, such as an instruction in every prompt.
 
     The form is every word trigram that stands in at least 90 % of the first 1,000 texts (of 20 or more).
     Without this, rows under one long instruction would all be near-duplicates. A text keeps its form when
     no four words beside each other would be left, since then the form is most of what it says.
     """
-    form = _form(texts[:_FORM_SAMPLE])
+    if form is None:
+        form = find_form(texts)
     return [_matter(text, form) for text in texts] if form else list(texts)
 
 
-def _form(sample: Sequence[str]) -> set[Trigram]:
+def find_form(texts: Sequence[str]) -> Form:
+    """Return the word trigrams that nearly all of the first `FORM_SAMPLE` texts have; see `without_form`."""
+    sample = texts[:FORM_SAMPLE]
     if len(sample) < _FORM_MIN_TEXTS:
         return set()
     counts = Counter(trigram for text in sample for trigram in set(_trigrams(text.split())))
@@ -117,7 +121,7 @@ def _trigrams(words: Sequence[str]) -> list[Trigram]:
     return list(zip(words, words[1:], words[2:]))
 
 
-def _matter(text: str, form: set[Trigram]) -> str:
+def _matter(text: str, form: Form) -> str:
     words = text.split()
     kept = [True] * len(words)
     for place, trigram in enumerate(_trigrams(words)):
