@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_training import random_sequences, random_store
 
 from luthier.core.types import Rendered
-from luthier.data.loader import SequenceStore, micro_batches, packed, padded, steps_of_epoch
+from luthier.data.loader import PLACE, SequenceStore, micro_batches, packed, padded, steps_of_epoch
 
 lengths_of_rows = st.lists(st.integers(1, 60), min_size=1, max_size=80).map(
     lambda numbers: np.array(numbers, dtype=np.int64)
@@ -46,7 +46,7 @@ def test_micro_batches_keep_every_row_and_target_within_the_budget(seed, micro_t
     assert sum(batch.num_tokens for batch in batches) == store.num_tokens
     assert sum(len(batch.target_T) for batch in batches) == store.num_trained
     for batch in batches:
-        assert batch.tokens_BL.size <= max(micro_tokens, max(batch.lengths))
+        assert batch.tokens_BL.size <= max(micro_tokens, max(batch.places))
         assert (batch.layout == "packed") == (batch.tokens_BL.shape[0] == 1 and layout == "packed")
 
 
@@ -63,13 +63,26 @@ def test_every_target_is_predicted_by_the_token_before_it(lay):
     assert batch.num_tokens == sum(len(store.tokens(index)) for index in (4, 1, 5))
 
 
-def test_packed_has_no_padding_and_padded_pads_on_the_right():
-    store = random_store(6)
-    assert packed(store, range(6)).tokens_BL.shape == (1, store.num_tokens)
-    batch = padded(store, range(6))
+def test_padded_pads_on_the_right():
+    batch = padded(random_store(6), range(6))
+    assert batch.places == (max(batch.lengths),) * 6
     for row, length in enumerate(batch.lengths):
         assert (batch.tokens_BL[row, length:] == 0).all()
         assert (batch.position_BL[row, :length] == np.arange(length)).all()
+
+
+def test_packed_gives_each_row_a_place_of_few_sizes_and_pads_it_on_the_right():
+    store = random_store(40)
+    batch = packed(store, range(40))
+    assert batch.tokens_BL.shape == (1, sum(batch.places))
+    start = 0
+    for index, (length, place) in enumerate(zip(batch.lengths, batch.places, strict=True)):
+        assert length <= place < length + PLACE and place % PLACE == 0
+        assert (batch.tokens_BL[0, start : start + length] == store.tokens(index)).all()
+        assert (batch.position_BL[0, start : start + length] == np.arange(length)).all()
+        assert not batch.tokens_BL[0, start + length : start + place].any()
+        assert not batch.position_BL[0, start + length : start + place].any()
+        start += place
 
 
 def test_fractional_weights_travel():

@@ -15,6 +15,11 @@ from luthier.core.types import Rendered
 
 Layout = Literal["padded", "packed"]
 
+# Places in a packed row are multiples of this. With rows of 20 to 300 tokens, lengths as they come make some
+# hundred different attention shapes a step, each with its own oneDNN kernel and its own holes in the heap: memory
+# grew from 1.0 to 2.1 GB in 35 steps of 4,096 tokens, and rows of 20 to 90 tokens took a tenth more time.
+PLACE = 8
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -22,12 +27,14 @@ class Batch:
 
     `tokens_BL` and `position_BL` are int64. A padded batch has one sequence a row; a packed one has
     B = 1 and its sequences one behind another, and tokens see only their own sequence. `lengths`
-    are those of the sequences in order. Target t is predicted by the flat position `index_T[t]` of B x L.
+    are those of the sequences in order, `places` the positions that each takes with the padding behind it,
+    which no token before it sees. Target t is predicted by the flat position `index_T[t]` of B x L.
     """
 
     tokens_BL: np.ndarray
     position_BL: np.ndarray
     lengths: tuple[int, ...]
+    places: tuple[int, ...]
     index_T: np.ndarray
     target_T: np.ndarray
     weight_T: np.ndarray
@@ -104,7 +111,7 @@ def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, 
     start = 0
     while start < len(by_length):
         if layout == "packed":
-            end = start + max(1, int(np.searchsorted(np.cumsum(lengths[start:]), micro_tokens, side="right")))
+            end = start + max(1, int(np.searchsorted(np.cumsum(_place(lengths[start:])), micro_tokens, side="right")))
             yield packed(store, by_length[start:end])
         else:
             end = start + max(1, micro_tokens // int(lengths[start]))
@@ -114,40 +121,37 @@ def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, 
 
 def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
     """Lay sequences side by side, padded on the right to the longest."""
-    return _lay(
-        store, indices, [(row, 0) for row in range(len(indices))], int(max(store.lengths[i] for i in indices)), "padded"
-    )
+    lengths = store.lengths[np.asarray(indices)]
+    return _lay(store, indices, np.full_like(lengths, lengths.max()), "padded")
 
 
 def packed(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
-    """Lay sequences one behind another in a single row, without padding."""
-    lengths = [int(store.lengths[index]) for index in indices]
-    starts = [0, *np.cumsum(lengths).tolist()]
-    return _lay(store, indices, [(0, start) for start in starts[:-1]], starts[-1], "packed")
+    """Lay sequences one behind another in a single row, each padded on the right to a multiple of `PLACE`."""
+    return _lay(store, indices, _place(store.lengths[np.asarray(indices)]), "packed")
 
 
-def _lay(
-    store: SequenceStore,
-    indices: Sequence[int] | np.ndarray,
-    places: Sequence[tuple[int, int]],
-    width: int,
-    layout: Layout,
-) -> Batch:
-    tokens = np.zeros((places[-1][0] + 1, width), dtype=np.int64)
+def _place(lengths: np.ndarray) -> np.ndarray:
+    return -(-lengths // PLACE) * PLACE
+
+
+def _lay(store: SequenceStore, indices: Sequence[int] | np.ndarray, places: np.ndarray, layout: Layout) -> Batch:
+    tokens = np.zeros(places.sum(), dtype=np.int64)
     position = np.zeros_like(tokens)
     index, target, weight = [], [], []
-    for sequence, (row, start) in zip(indices, places, strict=True):
+    for sequence, start in zip(indices, np.cumsum(places) - places, strict=True):
         ids, weights = store.tokens(sequence), store.weights(sequence)
-        tokens[row, start : start + len(ids)] = ids
-        position[row, start : start + len(ids)] = np.arange(len(ids))
+        tokens[start : start + len(ids)] = ids
+        position[start : start + len(ids)] = np.arange(len(ids))
         trained = np.flatnonzero(weights)
-        index.append(row * width + start + trained - 1)
+        index.append(start + trained - 1)
         target.append(ids[trained])
         weight.append(weights[trained])
+    num_rows = len(places) if layout == "padded" else 1
     return Batch(
-        tokens_BL=tokens,
-        position_BL=position,
-        lengths=tuple(int(store.lengths[sequence]) for sequence in indices),
+        tokens_BL=tokens.reshape(num_rows, -1),
+        position_BL=position.reshape(num_rows, -1),
+        lengths=tuple(store.lengths[np.asarray(indices)].tolist()),
+        places=tuple(places.tolist()),
         index_T=np.concatenate(index).astype(np.int64),
         target_T=np.concatenate(target).astype(np.int64),
         weight_T=np.concatenate(weight).astype(np.float32),

@@ -94,7 +94,7 @@ class Policy:
         if batch.layout == "padded":  # padding is on the right, where causal attention never looks
             return {"input_ids": tokens_BL}
         position_BL = torch.from_numpy(batch.position_BL).to(self.device)
-        return {"input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.equal_runs(batch.lengths)}
+        return {"input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.equal_runs(batch.places)}
 
     def _hidden(self, inputs: _Inputs) -> torch.Tensor:
         return self.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
@@ -118,14 +118,12 @@ def mode(model: torch.nn.Module, *, training: bool) -> Generator[None]:
 
 def alone(batch: Batch) -> Iterator[Batch]:
     """Yield every sequence of a batch as a padded batch of its own, without padding."""
-    width = batch.tokens_BL.shape[1]
-    starts = [row * width for row in range(len(batch.lengths))]
-    if batch.layout == "packed":
-        starts = np.cumsum([0, *batch.lengths[:-1]]).tolist()
+    starts = np.cumsum([0, *batch.places[:-1]]).tolist()
     for row, start, length in zip(batch.rows, starts, batch.lengths, strict=True):
         own = (batch.index_T >= start) & (batch.index_T < start + length)
         yield Batch(
-            tokens_BL=batch.tokens_BL.reshape(-1)[start : start + length][None], position_BL=np.arange(length)[None], lengths=(length,),
+            tokens_BL=batch.tokens_BL.reshape(-1)[start : start + length][None], position_BL=np.arange(length)[None],
+            lengths=(length,), places=(length,),
             index_T=batch.index_T[own] - start, target_T=batch.target_T[own], weight_T=batch.weight_T[own], rows=(row,), layout="padded",
         )  # fmt: skip
 
