@@ -8,7 +8,7 @@ from luthier.starter.draw import between, chance, common, fill, pick, some
 from luthier.starter.rows import Pair, chat, row
 from luthier.starter.source import Source
 
-SHARE = 0.18
+SHARE = 0.12
 QUOTES_CORPUS = False
 
 
