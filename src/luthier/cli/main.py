@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli import grade
 from luthier.core.errors import LuthierError, Stopped
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject, JsonValue
@@ -29,8 +30,18 @@ app = typer.Typer(
     help="Fine-tune language models end to end: raw examples in, a tuned model and the measured proof out.",
 )  # fmt: skip
 
+FINDINGS = 3  # the exit code of findings above a limit
 _PIPE_WIDTH = 160
 
+Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")]
+Input = Annotated[str | None, typer.Option(help="The column with the input.")]
+Output = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object."),
+]
+Test = Annotated[str | None, typer.Option(help="Your own test file.")]
+Validation = Annotated[str | None, typer.Option(help="Your own validation file.")]
+Group = Annotated[str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")]
 Model = Annotated[str | None, typer.Option(help="A hub id, a local folder, or `starter`, which ships with Luthier.")]
 Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]
 Set = Annotated[
@@ -43,20 +54,13 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 @app.command()
 def run(
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")
-    ] = None,
+    data: Data = None,
     model: Model = None,
-    input: Annotated[str | None, typer.Option(help="The column with the input.")] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object."),
-    ] = None,
-    test: Annotated[str | None, typer.Option(help="Your own test file.")] = None,
-    validation: Annotated[str | None, typer.Option(help="Your own validation file.")] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")
-    ] = None,
+    input: Input = None,
+    output: Output = None,
+    test: Test = None,
+    validation: Validation = None,
+    group: Group = None,
     config: Config = None,
     set: Set = None,
     out: Out = None,
@@ -66,19 +70,60 @@ def run(
     from luthier.recipes import run as recipe
     from luthier.recipes.doctor import say_model
 
-    flags: JsonObject = {
-        "data.path": data,
-        "model.name": model,
-        "data.input": input,
-        "data.output": [*output.split(",")] if output else None,
-        "data.test": test,
-        "data.validation": validation,
-        "data.group": group,
-    }
-    settings = _settings(config, set, flags)
+    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
     voice = _voice()
     say_model(settings, voice)
     _show_verdict(recipe.run(None, settings, out, voice), json)
+
+
+@app.command()
+def check(
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    test: Test = None,
+    validation: Validation = None,
+    group: Group = None,
+    model: Annotated[str | None, typer.Option(help="Measure rows in the tokens of this model.")] = None,
+    config: Config = None,
+    set: Set = None,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use what an earlier look found.")] = True,
+    json: Json = False,
+) -> None:
+    """Find what is wrong with data before training on it. Exit code 3: health below a limit."""
+    from luthier.recipes import check as recipe
+    from luthier.recipes.check_words import as_json, as_text
+    from luthier.recipes.voice import Voice
+
+    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
+    signal.signal(signal.SIGINT, _stop_looking)
+    diagnosis = recipe.check(None, settings, Voice(), use_cache=cache)
+    _print(as_json(diagnosis) if json else as_text(diagnosis))
+    if diagnosis.crossed:
+        raise typer.Exit(FINDINGS)
+
+
+@app.command()
+def split(
+    out: Annotated[Path, typer.Option(help="The folder for the parts; absent or empty.")],
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    test: Test = None,
+    validation: Validation = None,
+    group: Group = None,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """Write training, validation and test parts with the proof that nothing leaks between them."""
+    from luthier.recipes import split as recipe
+    from luthier.recipes.voice import Voice
+
+    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group))
+    signal.signal(signal.SIGINT, _stop_looking)
+    certificate = recipe.split(None, settings, out, Voice())
+    _print(certificate if json else str(out))
 
 
 @app.command()
@@ -180,6 +225,9 @@ def schema() -> None:
     _print(Settings.model_json_schema())
 
 
+app.add_typer(grade.app)
+
+
 def main() -> None:
     """Run the command line; errors become one message and an exit code, wrong usage is 2."""
     signal.signal(signal.SIGTERM, _stop)
@@ -196,6 +244,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number, "stopped; what was finished is kept. Go on with: luthier resume RUN")
 
 
+def _stop_looking(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number, "stopped; nothing was written.")
+
+
 def _fail(message: str, code: int) -> None:
     print(f"luthier: {message}", file=sys.stderr)
     sys.exit(code)
@@ -205,6 +257,15 @@ def _settings(config: list[Path] | None, assignments: list[str] | None, flags: J
     from luthier.config.load import load
 
     return load(config or [], assignments or [], flags)
+
+
+def _data_flags(
+    data: str | None, input: str | None, output: str | None, test: str | None, validation: str | None, group: str | None
+) -> JsonObject:
+    return {
+        "data.path": data, "data.input": input, "data.output": [*output.split(",")] if output else None,
+        "data.test": test, "data.validation": validation, "data.group": group,
+    }  # fmt: skip
 
 
 def _voice() -> "Voice":

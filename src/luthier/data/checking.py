@@ -7,7 +7,7 @@ a million) and reports each finding once, from `see` or from `end`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from luthier.config.settings import CheckSettings
 from luthier.core.types import Content, Finding, Rejected, Row
@@ -109,6 +109,7 @@ class Check(Protocol):
         ...
 
 
+@runtime_checkable
 class Repairing(Protocol):
     """What a check adds that can mend rows by itself: `--fix` applies it to the rows that its findings name as safe to fix."""
 

@@ -5,7 +5,7 @@ from luthier.data.health import Excerpt
 from luthier.data.normal import answer, question
 
 _MOST_CHARACTERS = 240
-_BEFORE_THE_CHANGE = 60
+_BEFORE_THE_CHANGE = 40
 _CUT = "..."
 
 

@@ -62,11 +62,13 @@ def split(
     has_test: bool,
     has_validation: bool,
     progress: Progress | None = None,
+    refuse_hollow: bool = True,
 ) -> Assignment:
     """Deal the rows into parts; raise DataError where nothing honest can be held out.
 
     With `has_test` the rows of origin `test` are the test part, whole, and no other row joins it. Likewise
-    `has_validation`, but a validation row that overlaps with the user's test rows is set aside.
+    `has_validation`, but a validation row that overlaps with the user's test rows is set aside. Without `refuse_hollow`
+    parts may be empty: to look at data one need not train on it.
     """
     order = sorted(range(len(keys)), key=lambda place: _DEALT_FIRST[keys[place].origin])
     dealt = [keys[place] for place in order]
@@ -78,7 +80,8 @@ def split(
     deal.run()
     late_questions = deal.set_aside_crossings(settings.near_duplicate)
     cluster = deal.clusters_N()
-    _refuse_hollow_parts(deal, cluster, shares)
+    if refuse_hollow:
+        _refuse_hollow_parts(deal, cluster, shares)
     certificate: JsonObject = {
         "seed": seed,
         "near_duplicate": settings.near_duplicate,

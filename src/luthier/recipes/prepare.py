@@ -2,31 +2,52 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from luthier.config.settings import DataSettings
 from luthier.core.errors import DataError
 from luthier.core.hashing import text_hash
 from luthier.core.journal import Journal, entries
 from luthier.core.rundir import RunDir, write_json
 from luthier.core.types import PARTS, JsonObject, Rejected, Row
-from luthier.data.checking import Context
+from luthier.data.checking import Context, RowLength
 from luthier.data.deal import Origin
 from luthier.data.examine import check_names, examine, make_checks
+from luthier.data.findings_cache import finding_json
 from luthier.data.health import worst_first
 from luthier.data.lookup import Lookup
-from luthier.data.read import ensure_usable, read, read_rows_from_python
+from luthier.data.read import (
+    ReadRecord,
+    ensure_usable,
+    read,
+    read_records_from_python,
+    read_rows_from_python,
+    read_with_records,
+)
 from luthier.data.split import Assignment, row_key, split
 from luthier.data.store import RowWriter, read_stored
 from luthier.recipes.desk import Desk
 
 Source = str | Path | Iterable[JsonObject]
 ORIGINS: tuple[Origin, ...] = ("data", "test", "validation")
+_MOST_SAID = 5
+
+
+class Ruler(Protocol):
+    """Measures rows under a model's tokenizer, see `recipes/measure.py`."""
+
+    context_length: int
+
+    def measure(self, rows: Sequence[Row]) -> Sequence[RowLength]:
+        """Return the length of each row."""
+        ...
 
 
 def read_stage(desk: Desk, source: Source | None) -> None:
@@ -34,10 +55,7 @@ def read_stage(desk: Desk, source: Source | None) -> None:
 
     `source` holds rows from Python or overrides `data.path`.
     """
-    settings = desk.settings.data
-    sources: dict[Origin, Source | None] = {
-        "data": settings.path if source is None else source, "test": settings.test, "validation": settings.validation,
-    }  # fmt: skip
+    sources = sources_of(source, desk.settings.data)
     assert sources["data"] is not None
     desk.run.rejected.unlink(missing_ok=True)
     num_rows, rejected = 0, Counter[str]()
@@ -77,13 +95,32 @@ def _rows(desk: Desk, source: Source | None) -> Iterator[Row | Rejected]:
     return read_rows_from_python(source, desk.settings.data, desk.voice.say)
 
 
-def split_stage(desk: Desk) -> None:
-    """Cluster the rows, deal the clusters into parts, and write the parts with their certificate."""
+def records(source: Source | None, settings: DataSettings) -> Iterator[ReadRecord]:
+    """Yield the rows of a source once more, without a word, each beside the record that it was read from."""
+    if source is None:
+        return iter(())
+    if isinstance(source, str | Path):
+        return read_with_records(str(source), settings, lambda words: None)
+    return read_records_from_python(source, settings, lambda words: None)
+
+
+def sources_of(source: Source | None, settings: DataSettings) -> dict[Origin, Source | None]:
+    """Return where the rows of each origin come from; `source` holds rows from Python or overrides `data.path`."""
+    return {
+        "data": settings.path if source is None else source, "test": settings.test, "validation": settings.validation,
+    }  # fmt: skip
+
+
+def split_stage(desk: Desk, refuse_hollow: bool = True) -> None:
+    """Cluster the rows, deal the clusters into parts, and write the parts with their certificate.
+
+    Without `refuse_hollow` parts may be empty.
+    """
     keys = [row_key(row, origin) for origin in ORIGINS for row in read_stored(desk.run.read_rows(origin))]
     with desk.voice.bar("find near-duplicates", 1.0) as bar:
         assignment = split(
             keys, desk.settings.split, desk.settings.seed, desk.settings.data.test is not None, desk.settings.data.validation is not None,
-            lambda done: bar.show(done),
+            lambda done: bar.show(done), refuse_hollow,
         )  # fmt: skip
     _write_parts(desk, assignment)
     write_json(desk.run.certificate, assignment.certificate)
@@ -126,24 +163,28 @@ def _write_parts(desk: Desk, assignment: Assignment) -> None:
     pq.write_table(pa.table(columns), desk.run.assignment)
 
 
-def check_stage(desk: Desk) -> None:
+def check_stage(desk: Desk, ruler: Ruler | None = None) -> None:
     """Let every check in `data/checks/` look at the rows; write findings.json and say the worst."""
     lookup = Lookup([desk.run.read_rows(origin) for origin in ORIGINS])
-    context = checking_context(desk, lookup)
-    checks = make_checks(check_names(desk.settings.check.skip), context)
+    checks = make_checks(check_names(desk.settings.check.skip), checking_context(desk, lookup, ruler))
     found = examine(checks, desk.voice.track("check", lookup, len(lookup)))
     findings = worst_first(finding for of_check in found.values() for finding in of_check)
-    write_json(desk.run.findings, {"findings": [json.loads(json.dumps(asdict(finding))) for finding in findings]})
-    for finding in findings[:5]:
-        if finding.severity != "info":
-            desk.voice.say(f"  {finding.severity}: {finding.detail}")
+    write_json(desk.run.findings, {"findings": [finding_json(finding) for finding in findings]})
+    worse = [finding for finding in findings if finding.severity != "info"]
+    for finding in worse[:_MOST_SAID]:
+        desk.voice.say(f"  {finding.severity}: {finding.detail}")
+    if len(worse) > _MOST_SAID:
+        desk.voice.say(f"  and {len(worse) - _MOST_SAID:,} more above info in {desk.run.findings.name}")
 
 
-def checking_context(desk: Desk, lookup: Lookup) -> Context:
+def checking_context(desk: Desk, lookup: Lookup, ruler: Ruler | None) -> Context:
     """Return what the checks may know of the rows in a folder that were read and split."""
     return Context(
         settings=desk.settings.check, num_rows=len(lookup), read=lambda: iter(lookup), row_at=lookup.row_at,
-        rejected=rejected_rows(desk.run), assignment=_assignment(desk.run), seed=desk.settings.seed,
+        rejected=rejected_rows(desk.run), assignment=_assignment(desk.run),
+        measure=None if ruler is None else ruler.measure,
+        context_length=None if ruler is None else ruler.context_length,
+        benchmarks=desk.settings.check.benchmarks, seed=desk.settings.seed,
         places=lookup.places(), num_of=dict(zip(ORIGINS, lookup.counts, strict=True)),
     )  # fmt: skip
 
@@ -166,7 +207,7 @@ def _broken(rejected: Counter[str]) -> str:
     if not rejected:
         return ""
     rules = ", ".join(f"{count:,} {rule}" for rule, count in rejected.most_common(4))
-    return f"; {rejected.total():,} set aside ({rules}), each with file and line in the ledger"
+    return f"; {rejected.total():,} set aside ({rules}), each kept with its file and line"
 
 
 def name_of(source: Source | None) -> str:

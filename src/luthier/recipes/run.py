@@ -17,6 +17,7 @@ from luthier.recipes.compare import compare_stage
 from luthier.recipes.environment import environment
 from luthier.recipes.export import export_stage
 from luthier.recipes.job import Job
+from luthier.recipes.measure import ModelRuler
 from luthier.recipes.plan import plan_stage
 from luthier.recipes.preflight import preflight
 from luthier.recipes.prepare import Source, check_stage, name_of, read_stage, split_stage
@@ -69,7 +70,7 @@ def _whole_road(source: Source | None) -> list[Stage]:
     return [
         ("read", lambda job: read_stage(job, source)),
         ("split", split_stage),
-        ("check", check_stage),
+        ("check", lambda job: check_stage(job, ModelRuler(job))),
         ("plan", plan_stage),
         ("train", train_stage),
         ("compare", compare_stage),

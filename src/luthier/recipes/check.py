@@ -1,0 +1,211 @@
+"""Look at data before training on it: read, split, and let every check see each row once.
+
+Nothing is trained, and nothing is left behind but the findings in the cache. With `fix` the rows are
+written anew, see `recipes/mend.py`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from luthier.config.settings import Settings
+from luthier.core import parts
+from luthier.core.errors import DataError
+from luthier.core.hashing import file_hash
+from luthier.core.rundir import RunDir
+from luthier.core.types import Content, Finding, JsonValue, Rejected, Row
+from luthier.data.checking import Check, Context, Place, Repairing, place_of
+from luthier.data.examine import CHECKS, check_names, examine, make_checks
+from luthier.data.excerpts import content_text, excerpt
+from luthier.data.findings_cache import FindingsCache, Found, Summary
+from luthier.data.health import About, Diagnosis, Excerpt, worst_first
+from luthier.data.lookup import Lookup
+from luthier.data.sources import find_sources
+from luthier.recipes.desk import Desk
+from luthier.recipes.prepare import ORIGINS, Ruler, Source, checking_context, read_stage, rejected_rows, split_stage
+from luthier.recipes.voice import Voice
+
+_HUB = "hub:"
+_EXAMPLES = 3
+_LENGTHS = 40
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at data by some checks, while its rows still lie at hand."""
+
+    desk: Desk
+    context: Context
+    checks: Mapping[str, Check]
+    found: Mapping[str, Found]
+    summary: Summary
+
+
+def check(source: Source | None, settings: Settings, voice: Voice, *, use_cache: bool = True) -> Diagnosis:
+    """Return what every check finds; what is known already is not looked for again.
+
+    `source` holds rows from Python or overrides `data.path`. Raises DataError where there is no usable row at all.
+    """
+    settings = _with_path(source, settings)
+    names = check_names(settings.check.skip)
+    cache = _cache(source, settings) if use_cache else None
+    summary = None if cache is None else cache.summary()
+    known = {} if cache is None else {name: found for name in names if (found := cache.found(name)) is not None}
+    missing = [name for name in names if name not in known]
+    if missing or summary is None:
+        with looking(source, settings, voice, missing) as look:
+            summary, known = look.summary, {**known, **look.found}
+        if cache is not None:
+            cache.keep_summary(summary)
+            for name in missing:
+                cache.keep(name, known[name])
+    else:
+        voice.say("nothing has changed since these data were last checked; --no-cache looks again")
+    return diagnosis(summary, {name: known[name] for name in names}, settings)
+
+
+@contextmanager
+def looking(source: Source | None, settings: Settings, voice: Voice, names: Iterable[str]) -> Iterator[Look]:
+    """Read and split the rows in a folder for the time being and let the named checks look at them."""
+    with TemporaryDirectory(prefix="luthier-check-") as folder:
+        run = RunDir(Path(folder))
+        run.data.mkdir()
+        desk = Desk(run, _tolerant(_with_path(source, settings)), voice)
+        read_stage(desk, source)
+        split_stage(desk, refuse_hollow=False)
+        lookup = Lookup([run.read_rows(origin) for origin in ORIGINS])
+        context = checking_context(desk, lookup, _ruler(desk))
+        checks = make_checks(names, context)
+        lengths: Counter[int] = Counter()
+        found = examine(checks, _measured(voice.track("check", lookup, len(lookup)), lengths))
+        rejected = rejected_rows(run)
+        summary = Summary(len(lookup) + len(rejected), len(rejected), _histogram(lengths))
+        words = _Words(context, rejected)
+        yield Look(desk, context, checks, {name: words.of(checks[name], found[name]) for name in checks}, summary)
+        lookup.close()
+
+
+def diagnosis(summary: Summary, found: Mapping[str, Found], settings: Settings) -> Diagnosis:
+    """Put together what the checks found."""
+    places: dict[str, Place] = {}
+    excerpts: dict[str, Excerpt] = {}
+    for of_check in found.values():
+        places |= of_check.places
+        excerpts |= {id: words for id, words in of_check.excerpts.items() if words.after or id not in excerpts}
+    return Diagnosis(
+        summary.num_rows, summary.num_rejected,
+        tuple(worst_first(finding for of_check in found.values() for finding in of_check.findings)),
+        {name: _about(name) for name in found}, places, excerpts, summary.lengths, settings.check.limits,
+    )  # fmt: skip
+
+
+def mended(check: Check, finding: Finding, row: Row) -> Content | None:
+    """Return what a row would be after the finding's repair; None where no repair changes its content."""
+    repair = next((repair for repair in finding.repairs if repair.row == row.id and repair.action == "fix"), None)
+    if repair is None:
+        return None
+    content = repair.content
+    if content is None and isinstance(check, Repairing):
+        content = check.repair(row.content)
+    return None if content == row.content else content
+
+
+class _Words:
+    """Finds the places of rows by their ids, and words for those that serve as examples."""
+
+    def __init__(self, context: Context, rejected: Iterable[Rejected]) -> None:
+        self._context = context
+        self._rejected = {row.id: row for row in rejected}
+
+    def of(self, check: Check, findings: list[Finding]) -> Found:
+        named = {row for finding in findings for row in finding.rows}
+        positions: dict[str, int] = {}
+        places = {id: place_of(row) for id, row in self._rejected.items() if id in named}
+        for position, place in enumerate(self._context.places or ()):
+            if place.id in named:
+                positions[place.id] = position
+                places[place.id] = place
+        return Found(tuple(findings), places, dict(self._excerpts(check, findings, positions)))
+
+    def _excerpts(
+        self, check: Check, findings: list[Finding], positions: Mapping[str, int]
+    ) -> Iterator[tuple[str, Excerpt]]:
+        shown: Counter[tuple[str, str]] = Counter()
+        for finding in worst_first(findings):
+            shown[finding.kind, finding.severity] += 1
+            if shown[finding.kind, finding.severity] > _EXAMPLES:
+                continue
+            for id in finding.rows[:_EXAMPLES]:
+                if id in positions:
+                    row = self._context.row_at(positions[id])
+                    repaired = mended(check, finding, row)
+                    # A secret is shown to nobody, least of all in a report that is passed on.
+                    hidden = check.dimension == "private"
+                    words = excerpt(row, repaired)
+                    yield id, Excerpt(words.after or "(hidden)") if hidden else words
+                elif id in self._rejected:
+                    yield id, excerpt(self._rejected[id])
+
+
+def _with_path(source: Source | None, settings: Settings) -> Settings:
+    if source is None and settings.data.path is None:
+        raise DataError("there is no data: give a file, folder or glob (data.path).")
+    if source is None:
+        return settings
+    path = str(source) if isinstance(source, str | Path) else None
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"path": path})})
+
+
+def _tolerant(settings: Settings) -> Settings:
+    """Let any number of broken rows through: the point is to say that they are broken."""
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"max_bad_share": 1.0})})
+
+
+def _names_a_model(settings: Settings) -> bool:
+    return bool({"name", "init"} & settings.model.model_fields_set)
+
+
+def _ruler(desk: Desk) -> Ruler | None:
+    """Return what measures rows in tokens, where a model is named: its libraries take seconds to load."""
+    if not _names_a_model(desk.settings):
+        return None
+    from luthier.recipes.measure import ModelRuler
+
+    return ModelRuler(desk)
+
+
+def _cache(source: Source | None, settings: Settings) -> FindingsCache | None:
+    """Return the cache of these data; rows from Python and from a hub have no bytes to know them by."""
+    paths = (settings.data.path, settings.data.test, settings.data.validation, *settings.check.benchmarks)
+    if not isinstance(source, str | Path | None) or any(path is not None and path.startswith(_HUB) for path in paths):
+        return None
+    files: list[JsonValue] = [
+        None if path is None else [[file.name, file.sha256] for file in find_sources(path)] for path in paths
+    ]
+    chosen = settings.model_dump(mode="json", exclude={"check": {"limits", "skip"}, "compare": True, "export": True})
+    return FindingsCache([files, chosen, _tokenizer_files(settings) if _names_a_model(settings) else None])
+
+
+def _tokenizer_files(settings: Settings) -> JsonValue:
+    """Return hashes of what measures rows in a model's folder; a model of a hub is known by its name."""
+    folder = Path(settings.model.init.tokenizer if settings.model.init else settings.model.name)
+    return [file_hash(file) for file in sorted(folder.glob("*")) if file.suffix in (".json", ".jinja")]
+
+
+def _about(name: str) -> About:
+    check = parts.load(CHECKS, name, "Check")
+    return About(check.dimension, check.effect, check.blind)
+
+
+def _measured(rows: Iterable[Row], lengths: "Counter[int]") -> Iterator[Row]:
+    for row in rows:
+        lengths[len(content_text(row.content)).bit_length()] += 1
+        yield row
+
+
+def _histogram(lengths: "Counter[int]") -> tuple[int, ...]:
+    return tuple(islice((lengths[bits] for bits in range(_LENGTHS)), max(lengths, default=-1) + 1))

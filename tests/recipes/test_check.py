@@ -1,0 +1,212 @@
+"""`luthier check` and `luthier split` as a user calls them: what is said, how it ends, what is kept, what is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import luthier, refused
+
+from luthier.core.parts import names
+from luthier.data.checking import DIMENSIONS
+
+SHIPPED = names("luthier.data.checks")
+OWN_CHECK = '''
+"""Rows that shout. It cannot see shouting in scripts without capitals."""
+
+from luthier.core.types import Finding
+
+
+class Check:
+    dimension = "consistent"
+    effect = "a model that is shouted at learns to shout"
+    blind = "scripts without capitals"
+
+    def __init__(self, context):
+        self.found = []
+
+    def see(self, position, row):
+        if row.content.messages[-1].content.isupper():
+            self.found.append(row.id)
+        return ()
+
+    def end(self):
+        if self.found:
+            yield Finding("shouting", "loud", "warning", 1.0, tuple(self.found), "SOME shout.", "Be calm.")
+'''
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a cache and a working folder of its own."""
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(count: int = 40) -> list[dict[str, str]]:
+    return [{"text": f"what about item {n * 7919} of list {n * 31}?", "label": f"queue {n % 4}"} for n in range(count)]
+
+
+def write(path: Path, records: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def only(*checks: str) -> list[str]:
+    """Leave all other checks out."""
+    return ["--set", f"check.skip=[{','.join(name for name in SHIPPED if name not in checks)}]"]
+
+
+def test_healthy_data_end_with_zero_and_every_dimension_is_shown(tmp_path: Path):
+    called = luthier("check", write(tmp_path / "rows.jsonl", rows()), *only("duplicates", "broken"))
+    assert called.code == 0, called.err
+    assert "40 rows, 40 usable" in called.out and "Nothing was found." in called.out
+    assert all(name.replace("_", "-") in called.out for name in DIMENSIONS)
+    assert "not looked at" in called.out
+
+
+def test_json_has_the_promised_shape_with_rows_by_file_and_line(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", [*rows(), rows()[3]])
+    called = luthier("check", path, "--json", *only("duplicates"))
+    said = json.loads(called.out)
+    assert list(said) == ["rows", "health", "findings"] and said["rows"] == 41
+    assert set(said["health"]) == set(DIMENSIONS) and said["health"]["valid"] is None
+    assert said["health"]["unique"] == pytest.approx(1 - 2 / 41, abs=1e-6)
+    (finding,) = said["findings"]
+    assert list(finding) == ["check", "kind", "severity", "confidence", "rows", "detail", "fix"]
+    assert [(row["file"], row["line"]) for row in finding["rows"]] == [("rows.jsonl", 4), ("rows.jsonl", 41)]
+    assert all(len(row["id"]) == 16 for row in finding["rows"])
+
+
+def test_the_line_of_a_csv_record_is_the_physical_one(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text('text,label\n"one\ntwo",a\nthree,b\nfour,c\n"one\ntwo",a\n', encoding="utf-8")
+    called = luthier("check", path, "--input", "text", "--output", "label", "--json", *only("duplicates"))
+    (finding,) = json.loads(called.out)["findings"]
+    assert [row["line"] for row in finding["rows"]] == [2, 6]
+
+
+def test_health_below_a_limit_ends_with_three_and_the_limit_can_be_set(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", rows(10) + rows(10))
+    called = luthier("check", path, *only("duplicates"))
+    assert called.code == 3
+    assert "Below the limit: unique" in called.out and "check.limits.unique" in called.out
+    assert luthier("check", path, *only("duplicates"), "--set", "check.limits.unique=0").code == 0
+
+
+def test_broken_rows_count_against_valid_however_many_they_are(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", [*rows(4), *({"text": "what?", "label": ""} for _ in range(6))])
+    called = luthier("check", path, "--json", *only("broken"))
+    assert called.code == 3
+    said = json.loads(called.out)
+    assert said["rows"] == 10 and said["health"]["valid"] == pytest.approx(0.4)
+    assert {row["line"] for finding in said["findings"] for row in finding["rows"]} == {5, 6, 7, 8, 9, 10}
+
+
+def test_data_without_a_usable_row_are_refused(tmp_path: Path):
+    (tmp_path / "empty.jsonl").write_text("")
+    refused(luthier("check", tmp_path / "empty.jsonl"), "holds no rows")
+    broken = write(tmp_path / "broken.jsonl", [{"text": "what?", "label": ""}])
+    refused(luthier("check", broken), "none of the 1 rows can be used", "empty-answer")
+    refused(luthier("check", tmp_path / "none.jsonl"), "there is no file")
+    refused(luthier("check"), "there is no data")
+
+
+def test_rows_of_the_test_file_that_are_trained_too_are_leaks_and_no_duplicates(tmp_path: Path):
+    train, test = write(tmp_path / "train.jsonl", rows(20)), write(tmp_path / "test.jsonl", rows(22)[18:])
+    called = luthier("check", train, "--test", test, "--json", *only("leaks", "duplicates"))
+    said = json.loads(called.out)
+    assert {finding["check"] for finding in said["findings"]} == {"leaks"}
+    assert said["health"]["leak_free"] == pytest.approx(1 - 4 / 24, abs=1e-6) and said["health"]["unique"] == 1
+    assert called.code == 3
+
+
+def test_data_that_could_not_be_split_for_training_are_described_all_the_same(tmp_path: Path):
+    path = write(tmp_path / "train.jsonl", rows(5))
+    called = luthier("check", path, "--test", write(tmp_path / "test.jsonl", rows(6)), "--json", *only("leaks"))
+    assert called.code == 3 and json.loads(called.out)["health"]["leak_free"] == pytest.approx(1 / 11, abs=1e-6)
+
+
+def test_a_second_look_says_the_same_without_reading_again(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", [*rows(), rows()[3], {"text": "what?", "label": ""}])
+    checks = only("duplicates", "broken")
+    first, second = luthier("check", path, *checks), luthier("check", path, *checks)
+    assert "read 42 rows" in first.err and "read 42 rows" not in second.err
+    assert second.out == first.out and second.code == first.code
+    assert "read 42 rows" in luthier("check", path, *checks, "--no-cache").err
+
+
+def test_a_changed_byte_or_setting_is_looked_at_again_but_a_limit_is_not(tmp_path: Path):
+    path, checks = write(tmp_path / "rows.jsonl", rows()), only("duplicates")
+    luthier("check", path, *checks)
+    assert "read" not in luthier("check", path, *checks, "--set", "check.limits.unique=0.1").err
+    assert "read 40 rows" in luthier("check", path, *checks, "--set", "split.near_duplicate=0.7").err
+    assert "read 40 rows" in luthier("check", path, *checks, "--set", "data.system=Be brief.").err
+    path.write_text(path.read_text().replace("item 0", "item 1"))
+    assert "read 40 rows" in luthier("check", path, *checks).err
+
+
+def test_a_changed_check_is_asked_again_and_the_others_are_not(tmp_path: Path):
+    folder = tmp_path / "luthier_parts" / "checks"
+    folder.mkdir(parents=True)
+    (folder / "shouting.py").write_text(OWN_CHECK)
+    path = write(tmp_path / "rows.jsonl", [*rows(), {"text": "and this?", "label": "LOUD"}, rows()[0]])
+    checks = only("duplicates")
+    assert "shouting: loud" in luthier("check", path, *checks).out
+    assert "read" not in luthier("check", path, *checks).err
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.json")}
+    (folder / "shouting.py").write_text(OWN_CHECK.replace("SOME shout", "They do shout"))
+    called = luthier("check", path, *checks)
+    assert "They do shout" in called.out and "read 42 rows" in called.err
+    after = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.json")}
+    assert len(set(after) - set(before)) == 1
+
+
+def test_a_damaged_cache_is_looked_past(tmp_path: Path):
+    path, checks = write(tmp_path / "rows.jsonl", [*rows(), rows()[3]]), only("duplicates")
+    first = luthier("check", path, *checks)
+    for file in (tmp_path / "cache").rglob("*.json"):
+        file.write_text(file.read_text()[:-9])
+    assert luthier("check", path, *checks).out == first.out
+
+
+def test_control_characters_in_data_do_not_reach_the_terminal(tmp_path: Path):
+    path = write(
+        tmp_path / "rows.jsonl", [*rows(), {"text": "x", "label": "\u001b[2J"}, {"text": "x", "label": "\u001b[2J"}]
+    )
+    called = luthier("check", path)
+    assert called.code in (0, 3) and "\u001b" not in called.out
+
+
+def test_a_model_measures_rows_in_its_tokens(tmp_path: Path):
+    pytest.importorskip("torch")
+    path = write(tmp_path / "rows.jsonl", rows(12))
+    called = luthier("check", path, "--model", "starter", "--no-cache")
+    assert called.code in (0, 3), called.err
+
+
+def test_split_writes_the_rows_as_they_are_with_their_certificate(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", [*rows(60), rows()[3], {"text": "what?", "label": ""}])
+    called = luthier("split", path, "--out", tmp_path / "parts", "--json")
+    assert called.code == 0, called.err
+    certificate = json.loads(called.out)
+    written = {
+        part: [json.loads(line) for line in (tmp_path / "parts" / f"{part}.jsonl").read_text().splitlines()]
+        for part in ("train", "validation", "test")
+    }
+    assert {part: len(lines) for part, lines in written.items()} == certificate["rows"]
+    everything = [json.dumps(row) for lines in written.values() for row in lines]
+    assert sorted(everything) == sorted(json.dumps(row) for row in [*rows(60), rows()[3]])
+    assert json.loads((tmp_path / "parts" / "certificate.json").read_text()) == certificate
+    assert not any(certificate["on_two_sides"].values())
+    import pyarrow.parquet as pq
+
+    fates = pq.read_table(tmp_path / "parts" / "ledger.parquet").to_pydict()
+    assert len(fates["id"]) == 62 and fates["rule"].count("empty-answer") == 1
+    refused(luthier("split", path, "--out", tmp_path / "parts"), "not an empty folder")
+
+
+def test_split_keeps_a_test_file_whole_and_its_overlaps_out_of_training(tmp_path: Path):
+    train, test = write(tmp_path / "train.jsonl", rows(40)), write(tmp_path / "test.jsonl", rows(44)[37:])
+    called = luthier("split", train, "--test", test, "--out", tmp_path / "parts", "--json")
+    assert json.loads(called.out)["set_aside"] == {"overlaps-test": 3}
+    assert (tmp_path / "parts" / "test.jsonl").read_text() == test.read_text()
