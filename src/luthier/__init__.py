@@ -25,6 +25,7 @@ from luthier.core.errors import (
 
 if TYPE_CHECKING:
     from luthier.recipes.api import Report, Run, open, resume, run, train_weights
+    from luthier.recipes.grade import grade
 
     __version__: str
 
@@ -42,6 +43,7 @@ __all__ = [
     "Stopped",
     "UserError",
     "__version__",
+    "grade",
     "open",
     "resume",
     "run",
@@ -57,6 +59,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("luthier")
+    if name == "grade":
+        from luthier.recipes.grade import grade
+
+        return grade
     if name in _FROM_API:
         from luthier.recipes import api
 

@@ -9,7 +9,7 @@ from luthier.core import errors
 
 NAMES = [
     "DataError", "LuthierError", "ModelError", "ProofFailed", "Report", "ResourceError", "Run", "RunFailed",
-    "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "open", "resume", "run", "train_weights",
+    "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "grade", "open", "resume", "run", "train_weights",
 ]  # fmt: skip
 ARGUMENTS = {
     "run": [
@@ -18,6 +18,7 @@ ARGUMENTS = {
     "train_weights": ["config", "settings", "out", "quiet"],
     "resume": ["path", "quiet"],
     "open": ["path"],
+    "grade": ["rows_or_path", "graders", "prompt", "completion", "answer", "train", "worst", "quiet"],
 }  # fmt: skip
 OF_A_RUN = ["answers", "chat", "ledger", "model", "path", "report", "settings", "tokenizer", "verdict"]
 OF_A_REPORT = ["save"]

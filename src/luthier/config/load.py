@@ -80,6 +80,26 @@ def dotted(section: type[BaseModel] = Settings, prefix: str = "") -> dict[str, s
     return keys
 
 
+def read_yaml(file: Path) -> JsonValue:
+    """Return what a YAML file holds, with the strictness of settings; raise SettingsError where it cannot be read."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return cast(JsonValue, yaml.load(stream, Loader=_Loader))  # noqa: S506 - a SafeLoader with two more checks
+    except FileNotFoundError as error:
+        raise SettingsError(f"there is no settings file {file}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not valid YAML: {error}") from error
+
+
+def yaml_value(text: str, where: str) -> JsonValue:
+    """Return the value that a text is in YAML; raise SettingsError naming `where` it stands."""
+    problems: list[str] = []
+    value = _parse(text, where, problems)
+    if problems:
+        raise SettingsError(problems[0])
+    return value
+
+
 def _section(annotation: object) -> type[BaseModel] | None:
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     for option in options:
@@ -122,19 +142,13 @@ _Loader.add_constructor("tag:yaml.org,2002:bool", _boolean)
 
 
 def _read_yaml(file: Path, problems: list[str]) -> JsonObject:
-    try:
-        with file.open(encoding="utf-8") as stream:
-            tree = yaml.load(stream, Loader=_Loader)  # noqa: S506 - a SafeLoader with two more checks
-    except FileNotFoundError as error:
-        raise SettingsError(f"there is no settings file {file}.") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is not valid YAML: {error}") from error
+    tree = read_yaml(file)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         problems.append(f"{file}: expected sections such as `train:`, found {type(tree).__name__}")
         return {}
-    return cast(JsonObject, tree)
+    return tree
 
 
 def _parse(text: str, where: str, problems: list[str]) -> JsonValue:

@@ -18,6 +18,8 @@ Path = tuple[str, ...]
 Leaf = tuple[Path, tuple[str, str | float | None]]
 
 _ELEMENT = "[]"
+# No program's format is nested so deep; below it every walk over the value is safe from the recursion limit.
+MOST_DEPTH = 100
 
 
 class InvalidJson(ValueError):
@@ -40,16 +42,19 @@ class Grader:
         except InvalidJson:
             counts = _counts_per_path(Counter(), Counter(_leaves(wanted)))
             return Grade(0.0, {"valid": False, "exact": False} | _marks(counts))
-        counts = _counts_per_path(Counter(_leaves(predicted)), Counter(_leaves(wanted)))
+        left, right = Counter(_leaves(predicted)), Counter(_leaves(wanted))
+        counts = _counts_per_path(left, right)
         total = _sum(counts.values())
         score = total.f1 if total.predicted + total.wanted else 1.0
-        return Grade(score, {"valid": True, "exact": _canonical(predicted) == _canonical(wanted)} | _marks(counts))
+        exact = _canonical(predicted) == _canonical(wanted)
+        return Grade(score, {"valid": True, "exact": exact, "mistyped": _mistyped(left, right)} | _marks(counts))
 
     def metrics(self, grades: Sequence[Grade]) -> dict[str, JsonValue]:
         """Return validity, exactness, micro P/R/F1 over all leaves, the same per field and per nested key.
 
         `keys` holds the accuracy of the scalars at the top level, over the rows that have them on either side.
-        Groups and keys that no answer wants are left out; what was made up costs precision in `fields`.
+        Groups and keys that no answer wants are left out; what was made up costs precision in `fields`. `mistyped` counts
+        the answers in which a field has values of another type than any that is wanted, such as "3" for 3.
         """
         fields, groups, keys = (_totals(grades, kind) for kind in ("fields", "groups", "keys"))
         total = _sum(fields.values())
@@ -62,6 +67,7 @@ class Grader:
             "fields": {name: counts.as_metrics() for name, counts in sorted(fields.items())},
             "groups": {name: counts.as_metrics() for name, counts in sorted(groups.items()) if counts.wanted},
             "keys": {name: counts.hits / counts.wanted for name, counts in sorted(keys.items()) if fields[name].wanted},
+            "mistyped": _times(grades, "mistyped"),
         }
 
     def _grade_plain(self, completion: str, answer: str) -> Grade:
@@ -75,11 +81,25 @@ class Grader:
 
 
 def parsed(text: str) -> JsonValue:
-    """Parse JSON strictly (no NaN, nothing around it); raise InvalidJson."""
+    """Parse JSON strictly (no NaN, nothing around it, at most 100 levels); raise InvalidJson."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value: JsonValue = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidJson(str(error)) from error
+    if text.count("[") + text.count("{") > MOST_DEPTH and _deeper_than(value, MOST_DEPTH):
+        raise InvalidJson(f"nested more than {MOST_DEPTH} levels deep")
+    return value
+
+
+def _deeper_than(value: JsonValue, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]
+    return any(isinstance(inner, dict | list) for inner in level)
+
+
+def _inside(value: JsonObject | list[JsonValue]) -> Iterable[JsonValue]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _refuse_constant(name: str) -> JsonValue:
@@ -117,6 +137,10 @@ def _canonical(value: JsonValue) -> JsonValue:
     return list(_scalar(value))
 
 
+def _name(path: Path) -> str:
+    return ".".join(path).replace(f".{_ELEMENT}", _ELEMENT)
+
+
 def _counts_per_path(predicted: Counter[Leaf], wanted: Counter[Leaf]) -> dict[Path, Counts]:
     counts: dict[Path, Counts] = {}
     for leaf in predicted | wanted:
@@ -132,7 +156,7 @@ def _marks(counts: dict[Path, Counts]) -> JsonObject:
     groups: dict[str, Counts] = {}
     keys: dict[str, Counts] = {}
     for path, count in counts.items():
-        name = ".".join(path).replace(f".{_ELEMENT}", _ELEMENT)
+        name = _name(path)
         fields[name] = fields.get(name, Counts()).plus(count)
         if len(path) > 1:
             groups[path[0]] = groups.get(path[0], Counts()).plus(count)
@@ -141,6 +165,22 @@ def _marks(counts: dict[Path, Counts]) -> JsonObject:
             keys[name] = Counts(count.hits, either, either)
     kinds = {"fields": fields, "groups": groups, "keys": keys}
     return {kind: {name: [*count] for name, count in of_kind.items()} for kind, of_kind in kinds.items()}
+
+
+def _mistyped(predicted: Iterable[Leaf], wanted: Iterable[Leaf]) -> list[JsonValue]:
+    """List the fields that are on both sides with no type in common."""
+    types: list[dict[str, set[str]]] = [{}, {}]
+    for of_side, leaves in zip(types, (predicted, wanted), strict=True):
+        for path, (kind, _) in leaves:
+            of_side.setdefault(_name(path), set()).add(kind)
+    left, right = types
+    return [name for name in sorted(left) if name in right and not left[name] & right[name]]
+
+
+def _times(grades: Sequence[Grade], mark: str) -> JsonObject:
+    """Count how often each name stands in a mark that lists names; answers without the mark list none."""
+    times = Counter(str(name) for grade in grades if isinstance(names := grade.marks.get(mark), list) for name in names)
+    return {name: times[name] for name in sorted(times)}
 
 
 def _totals(grades: Sequence[Grade], kind: str) -> dict[str, Counts]:

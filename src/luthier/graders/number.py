@@ -2,12 +2,16 @@
 
 The last number counts, because worked answers end with their result; after `####` (the mark of
 GSM8K, Cobbe et al. 2021, arXiv 2110.14168) the first number counts. Thousands separators, currency signs
-and percent signs are read over, fractions are worked out, and values are compared exactly.
+and percent signs are read over, fractions are worked out, and values are compared exactly unless a tolerance is given.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
+
+from pydantic import Field
 
 from luthier.core.types import Grade, JsonValue
 
@@ -20,15 +24,19 @@ _SIGNS = "%$\u20ac\u00a3\u00a5 "
 _LONGEST = 100
 
 
+@dataclass(frozen=True)
 class Grader:
     """1 if the last number of the answer equals the last number of the wanted text, else 0."""
 
     meaning = "share of answers whose last number is the wanted one"
 
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """How far a right number may be off, as a share of the wanted one: 0.01 is one percent."""
+
     def grade(self, prompt: str, completion: str, answer: str) -> Grade:
         """Grade the number in one completion against the wanted one; a text without a number scores 0."""
         predicted, wanted = last_number(completion), last_number(answer)
-        right = predicted is not None and predicted == wanted
+        right = predicted is not None and wanted is not None and self._near(predicted, wanted)
         return Grade(float(right), {"predicted": _shown(predicted), "wanted": _shown(wanted)})
 
     def metrics(self, grades: Sequence[Grade]) -> dict[str, JsonValue]:
@@ -37,6 +45,9 @@ class Grader:
             "accuracy": sum(grade.score for grade in grades) / len(grades),
             "no_number": sum(grade.marks["predicted"] is None for grade in grades) / len(grades),
         }
+
+    def _near(self, predicted: Fraction, wanted: Fraction) -> bool:
+        return abs(predicted - wanted) <= abs(wanted) * Fraction(self.tolerance)
 
 
 def last_number(text: str) -> Fraction | None:

@@ -15,6 +15,7 @@ ARM_NAMES = {
     "tuned_retrieval": "tuned model with retrieval",
     "endpoint": "endpoint",
 }
+_NO_SHARES = {"bleu", "chrf_plus_plus", "mean_length", "median_length", "length_ratio", "distance"}
 _SCORE_NAMES = {"accuracy": "accuracy", "json_fields": "field F1", "number": "right numbers", "exact": "exact match"}
 
 
@@ -76,12 +77,20 @@ def metric_name(name: str) -> str:
         "f1": "micro-F1",
         "chrf": "corpus chrF",
         "token_f1": "token F1",
+        "bleu": "corpus BLEU",
+        "chrf_plus_plus": "corpus chrF++",
+        "rouge_1": "ROUGE-1",
+        "rouge_2": "ROUGE-2",
+        "rouge_l": "ROUGE-L",
+        "rouge_l_recall": "ROUGE-L recall",
     }
     return words.get(name, name.replace("_", " "))
 
 
 def metric(name: str, value: float) -> str:
-    """Write a metric: shares in percent, chrF, counts and bits as they are."""
+    """Write a metric: shares in percent, chrF, BLEU, lengths, counts and bits as they are."""
+    if name in _NO_SHARES:
+        return f"{value:.2f}"
     plain = {"chrf": f"{value:.1f}", "bytes": f"{value:,.0f}", "bits_per_byte": f"{value:.3f}"}
     return plain.get(name, f"{100 * value:.1f} %")
 
