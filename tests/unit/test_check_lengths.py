@@ -40,7 +40,7 @@ def by_words(rows: Sequence[Row]) -> list[RowLength]:
         (text,) = sequences(one)
         words = len(text.split())
         if words > 30:
-            out.append(RowLength(words, 0, problem=f"longer than 30 words at {one.file}"))
+            out.append(RowLength(words, 0, problem="too-long"))
         else:
             out.append(RowLength(words, 1, lost=max(0, words - 20)))
     return out

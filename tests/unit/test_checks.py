@@ -88,7 +88,7 @@ def test_planted_leaks_are_found() -> None:
         (f"leak_test.jsonl-{issue['line']}", f"leak_train.jsonl-{issue['train_line']}")
         for issue in planted("leak_test.jsonl")
     }
-    assert all(one.kind == "overlap" and "leak_train.jsonl:" in one.detail for one in findings)
+    assert all("leak_train.jsonl:" in one.detail for one in findings)
 
 
 def test_a_majority_is_named_and_a_tie_is_not_decided() -> None:

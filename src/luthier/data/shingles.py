@@ -72,6 +72,14 @@ class ShingleSets:
         shift = np.repeat(self.starts_N[places] - (np.cumsum(sizes) - sizes), sizes)
         return owner, self.ids_S[np.arange(len(owner)) + shift]
 
+    def followed_by(self, others: "ShingleSets") -> "ShingleSets":
+        """Return these sets and then the others. Members keep the numbers they have among their own."""
+        return ShingleSets(
+            np.concatenate([self.members_N, others.members_N]),
+            np.concatenate([self.starts_N, others.starts_N[1:] + self.starts_N[-1]]),
+            np.concatenate([self.ids_S, others.ids_S]),
+        )
+
     def _num_common(self, left_P: np.ndarray, right_P: np.ndarray) -> np.ndarray:
         keys = [owner << _ID_BITS | ids for owner, ids in (self.taken(left_P), self.taken(right_P))]
         # Two rising runs: a stable sort merges them in one pass.

@@ -21,6 +21,7 @@ _ROWS_A_BATCH = 256
 _FAR_LONGER = 20
 _LONG_TOKENS = 4096
 _MOST_NAMED = 4
+_TOO_LONG = "too-long"  # what the renderer says of a row over the context
 
 
 class Check:
@@ -83,9 +84,11 @@ class Check:
 
     def _unfit(self, problem: str, positions: Sequence[int]) -> Finding:
         return Finding(
-            check="lengths", kind="does-not-fit", severity="error", confidence=1.0, rows=self._ids(positions),
+            check="lengths", kind="does-not-fit" if problem == _TOO_LONG else "cannot-be-rendered", severity="error", confidence=1.0, rows=self._ids(positions),
             detail=f"{_rows(len(positions))} cannot be trained: {problem} ({self._places(positions)}).",
-            fix="Shorten or split them, or raise train.max_length where the model's context allows it.",
+            fix="Shorten or split them, or raise train.max_length where the model's context allows it."
+            if problem == _TOO_LONG
+            else "Look at the rows; the model's chat template does not take them as they are.",
         )  # fmt: skip
 
     def _cut(self) -> Finding:
