@@ -87,17 +87,33 @@ def check(
     model: Annotated[str | None, typer.Option(help="Measure rows in the tokens of this model.")] = None,
     config: Config = None,
     set: Set = None,
+    fix: Annotated[
+        Path | None, typer.Option(metavar="OUT.jsonl", help="Write the rows mended, and decisions.jsonl beside them.")
+    ] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --fix: do what this edited decisions.jsonl says instead.")
+    ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use what an earlier look found.")] = True,
     json: Json = False,
 ) -> None:
     """Find what is wrong with data before training on it. Exit code 3: health below a limit."""
     from luthier.recipes import check as recipe
+    from luthier.recipes import mend
     from luthier.recipes.check_words import as_json, as_text
     from luthier.recipes.voice import Voice
 
+    if decisions is not None and fix is None:
+        raise typer.BadParameter("name the file to write with --fix OUT.jsonl", param_hint="--decisions")
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
     signal.signal(signal.SIGINT, _stop_looking)
-    diagnosis = recipe.check(None, settings, Voice(), use_cache=cache)
+    if fix is not None and decisions is not None:
+        sums = mend.apply(settings.data, decisions, fix, Voice())
+        _print({**sums} if json else str(fix))
+        return
+    if fix is not None:
+        diagnosis, _ = mend.check_and_fix(None, settings, fix, Voice())
+    else:
+        diagnosis = recipe.check(None, settings, Voice(), use_cache=cache)
     _print(as_json(diagnosis) if json else as_text(diagnosis))
     if diagnosis.crossed:
         raise typer.Exit(FINDINGS)
