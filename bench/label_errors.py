@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from luthier.config.settings import CheckSettings, DataSettings
+from luthier.config.settings import DataSettings
 from luthier.core.types import Finding, Row
-from luthier.data.checking import Context
+from luthier.data.checking import context_of
 from luthier.data.checks.label_errors import Check
+from luthier.data.examine import examine
 from luthier.data.normal import answer, question
 from luthier.data.read import read
 
@@ -41,12 +42,8 @@ def main() -> None:
 
 def ranked(rows: list[Row]) -> Iterator[tuple[Row, str, float]]:
     """Yield the doubted rows with the label suggested and the confidence, the most doubtful first."""
-    context = Context(CheckSettings(), len(rows), lambda: iter(rows), rows.__getitem__)
-    check = Check(context)
     by_id = {row.id: row for row in rows}
-    for position, row in enumerate(rows):
-        list(check.see(position, row))
-    for finding in check.end():
+    for finding in examine({"label_errors": Check(context_of(rows))}, rows)["label_errors"]:
         if finding.repairs:
             row = by_id[finding.rows[0]]
             yield row, _suggested(finding, row), finding.confidence

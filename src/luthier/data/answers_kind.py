@@ -18,7 +18,7 @@ _FEWEST_ROWS = 8
 _REPEATED_SHARE = 0.7
 _SHORT_SHARE = 0.95
 _MOST_NUMBERS = 20
-_DEEPEST = 4
+_DEEPEST = 6
 _SEPARATOR = re.compile(r"(?<!\d)[\s_\-]+|[\s_\-]+(?!\d)")
 _NUMBER = re.compile(r"[-+]?[\d.,]*\d%?")
 
@@ -43,17 +43,25 @@ def as_json_object(text: str) -> JsonObject | None:
     return value if isinstance(value, dict) else None
 
 
-def scalars(value: JsonObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, JsonValue]]:
-    """Yield the leaves of an object with their dotted paths; the elements of a list share the path `tags[]`."""
-    for key, inner in value.items():
-        path = f"{prefix}{key}"
-        if isinstance(inner, dict):
-            if depth < _DEEPEST:
-                yield from scalars(inner, f"{path}.", depth + 1)
-        elif isinstance(inner, list):
-            yield from ((f"{path}[]", one) for one in inner if not isinstance(one, dict | list))
-        else:
-            yield path, inner
+def scalars(value: JsonValue, path: str = "", depth: int = 0) -> Iterator[tuple[str, JsonValue]]:
+    """Yield the leaves of a JSON value with their dotted paths; the elements of a list share the path `tags[]`."""
+    if isinstance(value, dict):
+        if depth < _DEEPEST:
+            for key, inner in value.items():
+                yield from scalars(inner, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from scalars(inner, f"{path}[]", depth + 1)
+    else:
+        yield path, value
+
+
+def values_by_path(value: JsonObject) -> dict[str, list[str]]:
+    """Return the leaves of an object as texts, sorted: lists count as sets."""
+    values: dict[str, list[str]] = {}
+    for path, inner in scalars(value):
+        values.setdefault(path, []).append(inner if isinstance(inner, str) else json.dumps(inner))
+    return {path: sorted(found) for path, found in values.items()}
 
 
 def with_value(text: str, path: str, new: JsonValue) -> str:
@@ -75,6 +83,15 @@ def _steps(value: JsonObject, path: str) -> list[str]:
         if isinstance(inner, dict) and path.startswith(f"{key}."):
             return [key, *_steps(inner, path[len(key) + 1 :])]
     raise KeyError(path)
+
+
+def with_answer_value(content: Content, path: str, text: str) -> Content:
+    """Return a conversation with another answer or, given a path, with another value in its JSON answer."""
+    if not path:
+        return with_answer(content, text)
+    assert isinstance(content, Conversation)
+    given = next(message.content for message in reversed(content.messages) if message.role == "assistant")
+    return with_answer(content, with_value(given, path, text))
 
 
 def with_answer(content: Content, text: str) -> Content:
