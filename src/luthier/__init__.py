@@ -25,11 +25,13 @@ from luthier.core.errors import (
 
 if TYPE_CHECKING:
     from luthier.recipes.api import Report, Run, open, resume, run, train_weights
+    from luthier.recipes.check_api import Checkup, check, split
     from luthier.recipes.grade import grade
 
     __version__: str
 
 __all__ = [
+    "Checkup",
     "DataError",
     "LuthierError",
     "ModelError",
@@ -43,14 +45,17 @@ __all__ = [
     "Stopped",
     "UserError",
     "__version__",
+    "check",
     "grade",
     "open",
     "resume",
     "run",
+    "split",
     "train_weights",
 ]
 
 _FROM_API = ("Report", "Run", "open", "resume", "run", "train_weights")
+_FROM_CHECK_API = ("Checkup", "check", "split")
 
 
 def __getattr__(name: str) -> object:
@@ -67,6 +72,10 @@ def __getattr__(name: str) -> object:
         from luthier.recipes import api
 
         return vars(api)[name]
+    if name in _FROM_CHECK_API:
+        from luthier.recipes import check_api
+
+        return vars(check_api)[name]
     raise AttributeError(f"module 'luthier' has no attribute {name!r}")
 
 

@@ -8,13 +8,18 @@ import luthier
 from luthier.core import errors
 
 NAMES = [
-    "DataError", "LuthierError", "ModelError", "ProofFailed", "Report", "ResourceError", "Run", "RunFailed",
-    "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "grade", "open", "resume", "run", "train_weights",
+    "Checkup", "DataError", "LuthierError", "ModelError", "ProofFailed", "Report", "ResourceError", "Run",
+    "RunFailed", "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "check", "grade", "open",
+    "resume", "run", "split", "train_weights",
 ]  # fmt: skip
 ARGUMENTS = {
     "run": [
         "rows_or_path", "model", "input", "output", "test", "validation", "group", "out", "config", "settings", "quiet",
     ],
+    "check": [
+        "rows_or_path", "model", "input", "output", "test", "validation", "group", "fix", "config", "settings", "quiet",
+    ],
+    "split": ["rows_or_path", "out", "input", "output", "test", "validation", "group", "config", "settings", "quiet"],
     "train_weights": ["config", "settings", "out", "quiet"],
     "resume": ["path", "quiet"],
     "open": ["path"],
@@ -22,6 +27,7 @@ ARGUMENTS = {
 }  # fmt: skip
 OF_A_RUN = ["answers", "chat", "ledger", "model", "path", "report", "settings", "tokenizer", "verdict"]
 OF_A_REPORT = ["save"]
+OF_A_CHECKUP = ["as_json", "findings", "health", "healthy", "rows", "save_report"]
 
 
 def test_the_public_names_are_these():
@@ -34,9 +40,10 @@ def test_the_public_arguments_are_these():
     assert {name: list(inspect.signature(getattr(luthier, name)).parameters) for name in ARGUMENTS} == ARGUMENTS
 
 
-def test_a_run_and_a_report_show_these():
+def test_a_run_a_report_and_a_checkup_show_these():
     assert [name for name in dir(luthier.Run) if not name.startswith("_")] == OF_A_RUN
     assert [name for name in dir(luthier.Report) if not name.startswith("_")] == OF_A_REPORT
+    assert [name for name in dir(luthier.Checkup) if not name.startswith("_")] == OF_A_CHECKUP
 
 
 def test_every_error_class_is_public():

@@ -87,6 +87,9 @@ def check(
     model: Annotated[str | None, typer.Option(help="Measure rows in the tokens of this model.")] = None,
     config: Config = None,
     set: Set = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the findings as a page to read.")
+    ] = None,
     fix: Annotated[
         Path | None, typer.Option(metavar="OUT.jsonl", help="Write the rows mended, and decisions.jsonl beside them.")
     ] = None,
@@ -114,6 +117,8 @@ def check(
         diagnosis, _ = mend.check_and_fix(None, settings, fix, Voice())
     else:
         diagnosis = recipe.check(None, settings, Voice(), use_cache=cache)
+    if report is not None:
+        recipe.write_report(report, diagnosis, settings)
     _print(as_json(diagnosis) if json else as_text(diagnosis))
     if diagnosis.crossed:
         raise typer.Exit(FINDINGS)

@@ -28,6 +28,7 @@ from luthier.data.sources import find_sources
 from luthier.recipes.desk import Desk
 from luthier.recipes.prepare import ORIGINS, Ruler, Source, checking_context, read_stage, rejected_rows, split_stage
 from luthier.recipes.voice import Voice
+from luthier.verdict.check_page import write_check_page
 
 _HUB = "hub:"
 _EXAMPLES = 3
@@ -101,6 +102,11 @@ def diagnosis(summary: Summary, found: Mapping[str, Found], settings: Settings) 
         tuple(worst_first(finding for of_check in found.values() for finding in of_check.findings)),
         {name: _about(name) for name in found}, places, excerpts, summary.lengths, settings.check.limits,
     )  # fmt: skip
+
+
+def write_report(path: Path, found: Diagnosis, settings: Settings) -> None:
+    """Write what was found as a page to read."""
+    write_check_page(path, found, settings.data.path or "rows from Python")
 
 
 def mended(check: Check, finding: Finding, row: Row) -> Content | None:
