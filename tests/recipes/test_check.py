@@ -177,6 +177,14 @@ def test_control_characters_in_data_do_not_reach_the_terminal(tmp_path: Path):
     assert called.code in (0, 3) and "\u001b" not in called.out
 
 
+def test_a_secret_is_quoted_by_no_check_and_stands_in_no_report(tmp_path: Path):
+    card = "4111 1111 1111 1111"
+    path = write(tmp_path / "rows.jsonl", [*rows(), *({"text": f"my card is {card}", "label": "card"},) * 2])
+    called = luthier("check", path, "--report", tmp_path / "page.html", *only("private", "duplicates"))
+    assert "private: card" in called.out and "duplicates: exact" in called.out
+    assert card not in called.out and card not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_model_measures_rows_in_its_tokens(tmp_path: Path):
     pytest.importorskip("torch")
     path = write(tmp_path / "rows.jsonl", rows(12))

@@ -16,7 +16,7 @@ def diagnosis(*findings: Finding, lengths: tuple[int, ...] = (0, 0, 3, 7)) -> Di
     return Diagnosis(
         10, 1, findings, {"copies": About("unique", "it is learned by heart", "other words")},
         {id: Place(id, f"{HOSTILE}.jsonl", 3) for id in ids},
-        {id: Excerpt(f"{HOSTILE} trailing  ", f"clean{chr(0x202E)}") for id in ids}, lengths,
+        {("copies", id): Excerpt(f"{HOSTILE} trailing  ", f"clean{chr(0x202E)}") for id in ids}, lengths,
     )  # fmt: skip
 
 

@@ -45,9 +45,8 @@ class Kind:
 class Diagnosis:
     """What the checks found in data.
 
-    `num_rows` counts the rows of all sources, `num_rejected` those of them that cannot be read as rows;
-    `places` and `excerpts` are by row id: of every row that a finding names, and of some. `lengths` counts rows by
-    characters: `lengths[i]` rows have less than 2^i and at least half as many.
+    `num_rows` counts the rows of all sources, `num_rejected` those of them that cannot be read as rows. `places` has every
+    row that a finding names, by its id; `excerpts` some of them, by check and id. `lengths` counts rows by characters: `lengths[i]` rows have less than 2^i and at least half as many.
     """
 
     num_rows: int
@@ -55,7 +54,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     checks: Mapping[str, About]
     places: Mapping[str, Place]
-    excerpts: Mapping[str, Excerpt]
+    excerpts: Mapping[tuple[str, str], Excerpt]
     lengths: tuple[int, ...] = ()
     limits: CheckLimits = field(default_factory=CheckLimits)
 

@@ -18,7 +18,7 @@ from luthier.core.errors import DataError
 from luthier.core.hashing import file_hash
 from luthier.core.rundir import RunDir
 from luthier.core.types import Content, Finding, JsonValue, Rejected, Row
-from luthier.data.checking import Check, Context, Place, Repairing, place_of
+from luthier.data.checking import Check, Context, Repairing, place_of
 from luthier.data.examine import CHECKS, check_names, examine, make_checks
 from luthier.data.excerpts import content_text, excerpt
 from luthier.data.findings_cache import FindingsCache, Found, Summary
@@ -33,6 +33,7 @@ from luthier.verdict.check_page import write_check_page
 _HUB = "hub:"
 _EXAMPLES = 3
 _LENGTHS = 40
+_HIDDEN = "(holds private data)"
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,26 @@ def looking(source: Source | None, settings: Settings, voice: Voice, names: Iter
 
 def diagnosis(summary: Summary, found: Mapping[str, Found], settings: Settings) -> Diagnosis:
     """Put together what the checks found."""
-    places: dict[str, Place] = {}
-    excerpts: dict[str, Excerpt] = {}
-    for of_check in found.values():
-        places |= of_check.places
-        excerpts |= {id: words for id, words in of_check.excerpts.items() if words.after or id not in excerpts}
+    places = {id: place for of_check in found.values() for id, place in of_check.places.items()}
+    about = {name: _about(name) for name in found}
+    excerpts = {(name, id): words for name, of_check in found.items() for id, words in of_check.excerpts.items()}
     return Diagnosis(
         summary.num_rows, summary.num_rejected,
         tuple(worst_first(finding for of_check in found.values() for finding in of_check.findings)),
-        {name: _about(name) for name in found}, places, excerpts, summary.lengths, settings.check.limits,
+        about, places, _without_secrets(excerpts, found, about), summary.lengths, settings.check.limits,
     )  # fmt: skip
+
+
+def _without_secrets(
+    excerpts: Mapping[tuple[str, str], Excerpt], found: Mapping[str, Found], checks: Mapping[str, About]
+) -> dict[tuple[str, str], Excerpt]:
+    """Hide the words of rows that hold private data, whoever quotes them: a report is passed on."""
+    keepers = [name for name, about in checks.items() if about.dimension == "private"]
+    secret = {id for name in keepers for finding in found[name].findings for id in finding.rows}
+    return {
+        (name, id): Excerpt(_HIDDEN) if id in secret and name not in keepers else words
+        for (name, id), words in excerpts.items()
+    }
 
 
 def write_report(path: Path, found: Diagnosis, settings: Settings) -> None:
@@ -148,11 +159,8 @@ class _Words:
             for id in finding.rows[:_EXAMPLES]:
                 if id in positions:
                     row = self._context.row_at(positions[id])
-                    repaired = mended(check, finding, row)
-                    # A secret is shown to nobody, least of all in a report that is passed on.
-                    hidden = check.dimension == "private"
-                    words = excerpt(row, repaired)
-                    yield id, Excerpt(words.after or "(hidden)") if hidden else words
+                    words = excerpt(row, mended(check, finding, row))
+                    yield id, Excerpt(words.after or _HIDDEN) if check.dimension == "private" else words
                 elif id in self._rejected:
                     yield id, excerpt(self._rejected[id])
 

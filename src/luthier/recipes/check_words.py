@@ -83,7 +83,7 @@ def _kind(diagnosis: Diagnosis, kind: Kind) -> Iterator[str]:
 
 def _words(diagnosis: Diagnosis, finding: Finding) -> Iterator[str]:
     for id in finding.rows[:_EXAMPLES]:
-        words = diagnosis.excerpts.get(id)
+        words = diagnosis.excerpts.get((finding.check, id))
         if words is not None:
             yield f"{'':<{_LABEL}}    {diagnosis.places[id]}  {words.before!r}"
             if words.after is not None:

@@ -133,8 +133,8 @@ def _details(findings: tuple[Finding, ...]) -> str:
 
 
 def _examples(diagnosis: Diagnosis, kind: Kind) -> str:
-    shown = [id for id in kind.rows if id in diagnosis.excerpts][:_EXAMPLES]
-    terms = "".join(_terms(str(diagnosis.places[id]), diagnosis.excerpts[id]) for id in shown)
+    shown = [id for id in kind.rows if (kind.check, id) in diagnosis.excerpts][:_EXAMPLES]
+    terms = "".join(_terms(str(diagnosis.places[id]), diagnosis.excerpts[kind.check, id]) for id in shown)
     return f'<div class="example"><dl>{terms}</dl></div>' if terms else ""
 
 
