@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.core.errors import RunFailed
+from luthier.core.errors import ResourceError, RunFailed
 from luthier.train import checkpoint
 
 TENSORS = {"master.a": torch.arange(6, dtype=torch.float32).view(2, 3), "step.a": torch.tensor(3.0)}
@@ -148,7 +148,7 @@ def _die_at(operation: int, kind: str, folder: Path, step: int) -> bool:
         try:
             save(folder, step)
             checkpoint.retain(folder, keep=2, best_step=None)
-        except OSError:
+        except (OSError, ResourceError):
             os._exit(1)
         os._exit(0)
     return os.waitpid(child, 0)[1] == 0

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from luthier.compat.checkpointing import compute_again
 from luthier.config.settings import LoraSettings, TrainSettings
 from luthier.core.rundir import RunDir, create
 from luthier.core.types import JsonObject, Rendered
@@ -68,7 +69,7 @@ def policy_of(model: LlamaForCausalLM, settings: TrainSettings, seed: int = 0) -
     if settings.layout == "packed":
         policy.stock.set_attn_implementation(attention.register())
     if settings.gradient_checkpointing:
-        policy.stock.gradient_checkpointing_enable({"use_reentrant": False})
+        compute_again(policy.stock)
     return policy
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from luthier.core.disk import room_for
 from luthier.core.errors import RunFolderError
 from luthier.core.types import JsonObject
 
@@ -19,7 +20,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         _drop_torn_line(path)
-        self._stream = path.open("ab")
+        self._path = path
+        self._stream = path.open("ab", buffering=0)  # a buffer would try again on closing what the disk had no room for
 
     @property
     def offset(self) -> int:
@@ -29,12 +31,15 @@ class Journal:
     def write(self, entry: JsonObject) -> None:
         """Append one line; it is in the operating system's hands when this returns."""
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
-        self._stream.write(line.encode("utf-8") + b"\n")
-        self._stream.flush()
+        left = line.encode("utf-8") + b"\n"
+        with room_for("a line", self._path, num_bytes=len(left)):
+            while left:
+                left = left[self._stream.write(left) :]
 
     def sync(self) -> None:
         """Force everything written so far onto the disk."""
-        os.fsync(self._stream.fileno())
+        with room_for("a line", self._path):
+            os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -4,6 +4,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
+from luthier.compat.checkpointing import old_name_allowed
 from luthier.config.settings import LoraSettings
 from luthier.core.errors import ProofFailed, SettingsError
 from luthier.core.hashing import derived_seed
@@ -16,11 +17,12 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int, base: st
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType] - peft takes floats too
         lora_dropout=settings.dropout, target_modules=targets,
-        task_type="CAUSAL_LM", base_model_name_or_path=base, revision=revision,
+        task_type="CAUSAL_LM", revision=revision,
     )  # fmt: skip
     torch.manual_seed(derived_seed(seed, "lora"))
     try:
-        tuned = get_peft_model(model, config, autocast_adapter_dtype=False)
+        with old_name_allowed():
+            tuned = get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:
         raise SettingsError(f"train.lora.targets: {error}") from error
     assert isinstance(tuned, PeftModel)

@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from luthier.compat.checkpointing import compute_again
 from luthier.config.load import dump, with_values
 from luthier.config.settings import Settings
 from luthier.core.errors import RunFailed, SettingsError
@@ -168,7 +169,7 @@ class Job(Desk):
         if self.settings.train.layout == "packed":
             policy.stock.set_attn_implementation(attention.register())
         if train.gradient_checkpointing:
-            policy.stock.gradient_checkpointing_enable({"use_reentrant": False})
+            compute_again(policy.stock)
             policy.model.train()
         return policy
 

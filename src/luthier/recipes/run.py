@@ -9,8 +9,11 @@ from pathlib import Path
 
 import torch
 
+from luthier.compat.allocation import bound_kernel_cache
+from luthier.compat.rust_errors import system_errors
 from luthier.config.load import dump, load
 from luthier.config.settings import Settings
+from luthier.core.disk import room_for
 from luthier.core.errors import DataError, RunFolderError, UserError
 from luthier.core.rundir import RunDir, create, open_run, write_atomically, write_json
 from luthier.recipes.compare import compare_stage
@@ -94,6 +97,7 @@ def _walk_new(job: Job, road: list[Stage]) -> RunDir:
 
 
 def _walk(job: Job, road: list[Stage]) -> RunDir:
+    bound_kernel_cache()
     with job.run.held():
         if job.settings.threads is not None:
             torch.set_num_threads(job.settings.threads)
@@ -101,6 +105,7 @@ def _walk(job: Job, road: list[Stage]) -> RunDir:
         job.run.event("started", road=[name for name, _ in road])
         for name, stage in road:
             if not job.run.done(name):
-                stage(job)
+                with room_for(f"what the stage {name!r} makes", job.run.path), system_errors():
+                    stage(job)
                 job.run.mark_done(name)
     return job.run

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from luthier.compat.rust_errors import system_errors
+from luthier.core.disk import room_for
 from luthier.core.errors import RunFailed
 from luthier.core.hashing import file_hash
 from luthier.core.rundir import sync_folder
@@ -35,25 +38,25 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: JsonObject) -> Path:
-    """Write `checkpoints/<step>`; a folder of that name that is there already is left as it is."""
+    """Write `checkpoints/<step>`; a folder of that name that is there already is left as it is.
+
+    Raises ResourceError where the disk has no room; nothing half written then stays behind.
+    """
     final = folder / f"{step:06d}"
     if final.exists():
         return final
+    before = steps_on_disk(folder)
+    safe = f"Everything up to checkpoint {before[-1].name} is safe. " if before else ""
+    num_bytes = sum(tensor.nbytes for tensor in tensors.values())
     beside = folder / f".tmp-{step:06d}-{os.getpid()}"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside / _TENSORS)
-    (beside / _STATE).write_text(json.dumps(state, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    files: JsonObject = {}
-    for name in (_TENSORS, _STATE):
-        _sync_file(beside / name)
-        files[name] = {"bytes": (beside / name).stat().st_size, "sha256": file_hash(beside / name)}
-    manifest: JsonObject = {"step": step, "files": files}
-    (beside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    _sync_file(beside / MANIFEST)
-    sync_folder(beside)
-    beside.rename(final)
-    sync_folder(folder)
+    with room_for(f"checkpoint {final.name}", folder, num_bytes=num_bytes, safe=safe), system_errors():
+        try:
+            _write(beside, step, tensors, state)
+            beside.rename(final)
+            sync_folder(folder)
+        except (OSError, SafetensorError):
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
     return final
 
 
@@ -100,6 +103,21 @@ def retain(folder: Path, keep: int, best_step: int | None) -> None:
 def steps_on_disk(folder: Path) -> list[Path]:
     """The checkpoint folders, oldest first."""
     return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), key=lambda path: int(path.name))
+
+
+def _write(beside: Path, step: int, tensors: Mapping[str, torch.Tensor], state: JsonObject) -> None:
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, beside / _TENSORS)
+    (beside / _STATE).write_text(json.dumps(state, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    files: JsonObject = {}
+    for name in (_TENSORS, _STATE):
+        _sync_file(beside / name)
+        files[name] = {"bytes": (beside / name).stat().st_size, "sha256": file_hash(beside / name)}
+    manifest: JsonObject = {"step": step, "files": files}
+    (beside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    _sync_file(beside / MANIFEST)
+    sync_folder(beside)
 
 
 def _remove(path: Path) -> None:

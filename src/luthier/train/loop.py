@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from luthier.compat.allocation import give_back_memory
 from luthier.config.settings import TrainSettings
 from luthier.core.errors import RunFailed, SettingsError, Stopped
 from luthier.core.hashing import derived_seed
@@ -31,6 +32,7 @@ from luthier.train.signals import stop_request
 from luthier.train.state import Entry, State, refuse_drift
 
 _ROWS_NAMED = 20
+_STEPS_BETWEEN_TRIMS = 16
 
 
 class Objective(Protocol):
@@ -124,6 +126,8 @@ class Trainer:
                     break
                 entry = self._step(indices)
                 clock.tick(entry.tokens)
+                if state.step % _STEPS_BETWEEN_TRIMS == 0:
+                    give_back_memory()
                 if validate is not None and self._validation_due():
                     entry.validation_loss = self._validated(validate)
                 metrics.write(entry.as_json())
