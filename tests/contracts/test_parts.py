@@ -15,6 +15,8 @@ from luthier.core.types import Conversation, Finding, Grade, Message, Preference
 from luthier.data.checking import DIMENSIONS, context_of
 from luthier.data.examine import examine
 from luthier.data.split import Assignment
+from luthier.graders.making.describe import help_of
+from made_graders import grader_made, right_answer, wrong_answer
 
 OWN_GRADER = '''
 """A grader of the user's own."""
@@ -100,15 +102,26 @@ def test_an_objective_says_how_rows_are_rendered_and_takes_a_policy_and_a_batch(
 
 
 @pytest.mark.parametrize("name", parts.names("luthier.graders"))
-def test_a_grader_gives_the_wanted_answer_everything_and_nonsense_less(name: str):
-    grader = parts.load("luthier.graders", name, "Grader")()
-    answer = {"json_fields": '{"a": "x", "b": 2}', "number": "42"}.get(name, "the answer")
-    right, wrong = grader.grade("question", answer, answer), grader.grade("question", "zzz 0 qq", answer)
+def test_a_grader_gives_the_wanted_answer_everything_and_nonsense_less(name: str, tmp_path: Path):
+    grader = grader_made(name, tmp_path)
+    answer = right_answer(name)
+    right, wrong = grader.grade("question", answer, answer), grader.grade("question", wrong_answer(name), answer)
     assert isinstance(right, Grade) and right.score == 1.0
     assert 0.0 <= wrong.score < 1.0
     metrics = grader.metrics([right, wrong])
     assert metrics and json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert isinstance(grader.meaning, str) and len(grader.meaning) > 10
+
+
+@pytest.mark.parametrize("name", parts.names("luthier.graders"))
+def test_the_settings_of_a_grader_are_frozen_fields_with_a_type_and_a_description(name: str):
+    kind, described = parts.load("luthier.graders", name, "Grader"), help_of(name)
+    assert described.measures[-1] in ".?!" and described.score
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    assert [setting.name for setting in described.settings] == [field.name for field in fields]
+    for setting in described.settings:
+        assert len(setting.description) > 10 and setting.description.endswith("."), setting.name
+    assert not fields or kind.__dataclass_params__.frozen
 
 
 @pytest.mark.parametrize("name", parts.names("luthier.verdict.arms"))

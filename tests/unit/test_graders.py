@@ -1,7 +1,11 @@
 """Graders give the figures that well-known libraries give, and the answers that a reader expects."""
 
 import json
+import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +17,15 @@ from luthier.core import parts
 from luthier.core.types import Grade, Grader
 from luthier.graders import accuracy, exact, json_fields, number, text
 from luthier.verdict.choose import choose_grader
+from made_graders import grader_made, right_answer
 
+HOSTILE = [
+    "9" * 1_000_000,
+    "a. " * 100_000,
+    "[" + ",".join(["[]", "1", '"a"', "{}"] * 20_000) + "]",
+    "<tool_call>" * 20_000,
+    "[" * 200_000,
+]
 WORDS = st.text(alphabet="abAB .é\n", max_size=30)
 
 
@@ -28,14 +40,41 @@ def figures(grader: Grader, pairs: list[tuple[str, str]]) -> dict:
 @pytest.mark.parametrize(
     "completion", ["", "{}", "yes", '{"a": [1, null]}', "\ud800", "x" * 5000, "9" * 5000, "[" * 5000]
 )
-def test_every_grader_survives_any_completion_and_its_marks_are_json(name: str, completion: str) -> None:
-    grader = parts.load("luthier.graders", name, "Grader")()
+def test_every_grader_survives_any_completion_and_its_marks_are_json(
+    name: str, completion: str, tmp_path: Path
+) -> None:
+    grader = grader_made(name, tmp_path)
     grade = grader.grade("question", completion, '{"a": 1}')
     assert 0 <= grade.score <= 1
     metrics = grader.metrics([Grade(grade.score, json.loads(json.dumps(dict(grade.marks))))])
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    assert grader.grade("question", '{"a": 1}', '{"a": 1}').score == 1
     assert grader.meaning
+
+
+@pytest.mark.parametrize("name", [name for name in parts.names("luthier.graders") if name != "code_runs"])
+def test_no_grader_is_stopped_by_a_hostile_megabyte(name: str, tmp_path: Path) -> None:
+    grader = grader_made(name, tmp_path)
+    answer = right_answer(name)
+    for completion in HOSTILE:
+        begun = time.monotonic()
+        assert 0 <= grader.grade("question", completion, answer).score <= 1
+        assert time.monotonic() - begun < 20, completion[:40]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text() | st.sampled_from(["\x00", "[" * 99 + "]" * 99, "<tool_call>{", "1e999", "NaN"]), st.text())
+def test_no_text_stops_a_grader(completion: str, wanted: str) -> None:
+    for name, grader in made_once().items():
+        grade = grader.grade(wanted, completion, wanted)
+        assert 0 <= grade.score <= 1, name
+        json.dumps(grader.metrics([grade]), allow_nan=False)
+
+
+@cache
+def made_once() -> dict[str, Grader]:
+    with TemporaryDirectory() as folder:
+        names = [name for name in parts.names("luthier.graders") if name != "code_runs"]
+        return {name: grader_made(name, Path(folder)) for name in names}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("abcd")), min_size=1, max_size=40))

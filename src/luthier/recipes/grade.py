@@ -49,10 +49,10 @@ def grade(
     specs = [graders] if isinstance(graders, str) else list(graders)
     named = graders_named(specs)
     rows = read_answers_file(given, columns) if given else answers_from_python(rows_or_path, columns)  # type: ignore[arg-type]
-    named = named or [_chosen(rows, voice)]
-    _ensure_answers(rows, named, given or "the rows")
     examples = _training_answers(None if train is None else str(train), given, voice)
-    results = [_result(learned(one, examples), rows, worst, voice) for one in named]
+    named = [learned(one, examples) for one in named] or [_chosen(rows, voice)]
+    _ensure_answers(rows, named, given or "the rows")
+    results = [_result(one, rows, worst, voice) for one in named]
     return {"answers": given or "<python>", "rows": len(rows), "graders": [*results]}
 
 

@@ -110,6 +110,8 @@ def _become_first_process(libc: ctypes.CDLL) -> None:
     """Go on as the first process of the new namespace; when it ends, all that it started ends with it."""
     child = os.fork()
     if child:
+        # Killed this way round, everything in the namespace is gone before this process ends.
+        signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, signal.SIGKILL))
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     _call(libc.prctl, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

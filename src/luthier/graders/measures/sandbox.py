@@ -25,6 +25,7 @@ from luthier.graders.measures import jail
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MOST_RESULT = 1 << 16
+_SECONDS_TO_END = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,10 @@ def _finished(folder: str, limits: Limits, streams: tuple[IO[bytes], IO[bytes], 
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Kill what is left of the child's own process group."""
+    """Have the child end its namespace, then kill what is left of its own process group."""
+    child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=_SECONDS_TO_END)
     with suppress(ProcessLookupError):  # all of it has ended
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
