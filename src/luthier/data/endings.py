@@ -39,11 +39,10 @@ def ends_open(text: str) -> bool:
 
 def repeated(text: str) -> str | None:
     """Return a piece of a text that goes round in circles, None for any other text."""
-    stutter = _STUTTER.search(text) if len(text) > 15 else None
-    if stutter is not None:
-        return stutter[0][:20]
-    if len(text) >= _SHORT_CHARACTERS and not _compresses(text):
-        return None
+    dense = len(text) < _SHORT_CHARACTERS or _compresses(text)
+    stutter = _STUTTER.search(text if dense else text[-_SHORT_CHARACTERS:])
+    if stutter is not None or not dense:
+        return None if stutter is None else stutter[0][:20]
     words = text[: 8 * _MOST_WORDS].split()
     if len(words) < _LEAST_WORDS:
         return None

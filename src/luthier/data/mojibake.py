@@ -1,8 +1,9 @@
 """UTF-8 that somebody read as Windows-1252 or Latin-1 and wrote again: found, and turned back.
 
 The two, three or four characters of such damage also occur by chance: a capital letter before a
-closing quote is a valid pair. So a lone pair counts only where its first character is one that
-stands for the common letters of Western text, and other pairs only where the text holds several.
+closing quote is a valid pair. So a pair counts where the text also holds damage that does not occur by chance,
+or where its first character is one that stands for the common letters of Western text and its
+neighbours are small letters.
 """
 
 import re
@@ -22,31 +23,31 @@ def unscrambled(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    runs = len(_RUN.findall(text)) if _RUN.search(text) else 0
-    return _RUN.sub(lambda match: _turned_back(match, lonely=runs == 1), text) if runs else text
+    if not _RUN.search(text):
+        return text
+    sure = _EVIDENCE.search(text) is not None
+    return _RUN.sub(lambda match: _turned_back(match, sure), text)
 
 
-def _turned_back(run: re.Match[str], lonely: bool) -> str:
+def _turned_back(run: re.Match[str], sure: bool) -> str:
     try:
         right = bytes(_BYTES[character] for character in run[0]).decode("utf-8")
     except UnicodeDecodeError:  # a valid shape that is no character, such as an overlong form
         return run[0]
     printable = all(unicodedata.category(character) not in _NEVER_WRITTEN for character in right)
-    return right if printable and _plausible(run, right, lonely and len(right) == 1) else run[0]
+    return right if printable and (sure or _plausible(run)) else run[0]
 
 
-def _plausible(run: re.Match[str], right: str, lonely: bool) -> bool:
-    lead = run[0][0]
-    if lead in _SURE_LEADS:
-        return True
-    if lead in _WESTERN_LEADS:
-        before, after = run.string[: run.start()][-1:], run.string[run.end() :][:1]
-        # All capitals before a closing quote ("IRMA" with tilde) is more likely than a damaged letter.
-        return not lonely or not before.isupper() or after.islower()
-    if lead in _LATIN_EXTENDED_LEADS:
-        before, after = run.string[: run.start()][-1:], run.string[run.end() :][:1]
-        return not lonely or before.islower() or after.islower()
-    return not lonely and all(unicodedata.category(character)[0] in "LM" for character in right)
+def _plausible(run: re.Match[str]) -> bool:
+    """Tell whether a lone run is damage rather than capitals before a quote or an ellipsis."""
+    before, after = _neighbours(run)
+    if run[0][0] in _WESTERN_LEADS:
+        return not before.isupper() or after.islower()
+    return run[0][0] in _LATIN_EXTENDED_LEADS and (before.islower() or after.islower())
+
+
+def _neighbours(run: re.Match[str]) -> tuple[str, str]:
+    return run.string[max(0, run.start() - 1) : run.start()], run.string[run.end() : run.end() + 1]
 
 
 def _bytes_of_characters() -> dict[str, int]:
@@ -61,9 +62,10 @@ def _bytes_of_characters() -> dict[str, int]:
 
 _BYTES = _bytes_of_characters()
 _TAIL = "[" + "".join(re.escape(character) for character, byte in _BYTES.items() if byte < 0xC0) + "]"
-_RUN = re.compile(f"(?:[\u00c2-\u00df]{_TAIL}|[\u00e0-\u00ef]{_TAIL}{{2}}|[\u00f0-\u00f4]{_TAIL}{{3}})+")
+_ONE = f"(?:[\u00c2-\u00df]{_TAIL}|[\u00e0-\u00ef]{_TAIL}{{2}}|[\u00f0-\u00f4]{_TAIL}{{3}})"
+_RUN = re.compile(f"{_ONE}+")
+# Two damaged characters side by side, or one of general punctuation, byte order marks, U+FFFD or emoji.
+_EVIDENCE = re.compile(f"{_ONE}{{2}}|[\u00e2\u00ef]{_TAIL}{{2}}|\u00f0{_TAIL}{{3}}")
 _NEVER_WRITTEN = frozenset(["Cc", "Cn", "Co", "Cs"])
-# General punctuation, byte order marks and U+FFFD, emoji: each made of three or four characters.
-_SURE_LEADS = frozenset("\u00e2\u00ef\u00f0")
 _WESTERN_LEADS = frozenset("\u00c2\u00c3")
 _LATIN_EXTENDED_LEADS = frozenset("\u00c4\u00c5")

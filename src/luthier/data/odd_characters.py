@@ -12,6 +12,7 @@ from typing import NamedTuple
 from luthier.data.mojibake import unscrambled
 
 _MOST_ROUNDS = 8
+_LONGEST_FLAG = 8
 
 
 class Odd(NamedTuple):
@@ -23,8 +24,9 @@ class Odd(NamedTuple):
 
 def odd_characters(text: str) -> Iterator[Odd]:
     """Yield every odd character of a text in order."""
+    turns = _turns(text)
     for match in _ODD.finditer(text):
-        kind = _kind(text, match.start())
+        kind = _kind(text, match.start(), turns)
         if kind is not None:
             yield Odd(kind, match.start())
 
@@ -51,12 +53,18 @@ def _cleaned_once(text: str) -> str:
     if not text.isascii():
         text = _ACCENTED.sub(_composed, unscrambled(text))
     text = _TERMINAL_CODE.sub("", text)
-    return _ODD.sub(lambda match: _replacement(text, match.start()), text)
+    turns = _turns(text)
+    return _ODD.sub(lambda match: _replacement(text, match.start(), turns), text)
 
 
-def _replacement(text: str, offset: int) -> str:
+def _turns(text: str) -> bool:
+    """Tell whether a text holds right-to-left letters, beside which direction marks belong."""
+    return not text.isascii() and _RIGHT_TO_LEFT.search(text) is not None
+
+
+def _replacement(text: str, offset: int, turns: bool) -> str:
     character = text[offset]
-    kind = _kind(text, offset)
+    kind = _kind(text, offset, turns)
     if kind is None or kind in LASTING:
         return character
     if character in _LINE_BREAKS:
@@ -66,7 +74,7 @@ def _replacement(text: str, offset: int) -> str:
     return ""
 
 
-def _kind(text: str, offset: int) -> str | None:
+def _kind(text: str, offset: int, turns: bool) -> str | None:
     character = text[offset]
     if character in _LINE_SEPARATORS:
         return "line-separator"
@@ -75,7 +83,7 @@ def _kind(text: str, offset: int) -> str | None:
     if character in _OVERRIDES:
         return "direction-character"
     if character in _DIRECTIONS:
-        return None if _RIGHT_TO_LEFT.search(text) else "direction-character"
+        return None if turns else "direction-character"
     if character in _JOINERS:
         return None if _joins(text, offset) else "invisible-character"
     if character == "\u200b":
@@ -90,15 +98,14 @@ def _kind(text: str, offset: int) -> str | None:
 
 
 def _joins(text: str, offset: int) -> bool:
-    before = text[:offset][-2:].rstrip("\ufe0f")[-1:]
+    before = text[max(0, offset - 2) : offset].rstrip("\ufe0f")[-1:]
     return bool(before) and (bool(_JOINING.match(before)) or unicodedata.category(before) in ("So", "Sk"))
 
 
 def _in_flag(text: str, offset: int) -> bool:
     """Tell whether a run of tags follows the black flag, as in the flag of Scotland."""
-    while offset and _TAGS.match(text[offset]):
-        offset -= 1
-    return text[offset] == "\U0001f3f4"
+    before = text[max(0, offset - _LONGEST_FLAG) : offset]
+    return bool(before) and _FLAG.search(before) is not None
 
 
 def _composed(match: re.Match[str]) -> str:
@@ -130,6 +137,7 @@ _JOINING = re.compile("[\u0600-\u109f\u1700-\u18af\u1a20-\u1aaf\ua840-\ua87f\ufb
 _SPACELESS = re.compile("[\u0e00-\u109f\u1780-\u17ff\u1a20-\u1aaf]")
 _IDEOGRAPH = re.compile("[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _TAGS = re.compile("[\U000e0000-\U000e007f]")
+_FLAG = re.compile("\U0001f3f4[\U000e0000-\U000e007f]*$")
 _SELECTORS = re.compile("[\U000e0100-\U000e01ef]")
 _ODD = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ue000-\uf8ff"

@@ -6,6 +6,7 @@ doubt. Names and postal addresses of people are not claimed.
 
 import ipaddress
 import re
+from bisect import bisect
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,9 +34,10 @@ def private_spans(text: str) -> list[Span]:
     """Return the spans in order; where two overlap, the kind that is named first in KINDS stays."""
     spans: list[Span] = []
     for span in _found(text):
-        if all(span.end <= other.start or other.end <= span.start for other in spans):
-            spans.append(span)
-    return sorted(spans)
+        at = bisect(spans, span)
+        if (at == 0 or spans[at - 1].end <= span.start) and (at == len(spans) or span.end <= spans[at].start):
+            spans.insert(at, span)
+    return spans
 
 
 def _found(text: str) -> Iterator[Span]:
@@ -46,13 +48,19 @@ def _found(text: str) -> Iterator[Span]:
     for start, end, kind in find_numbers(text, many_digits):
         yield Span(start, end, kind)
     if "@" in text:
-        yield from (Span(*match.span(), "email") for match in _EMAIL.finditer(text))
+        yield from (Span(*match.span(), "email") for match in _EMAIL.finditer(text) if not _in_url(text, match.start()))
     if _may_spell_out(text.lower()):
         yield from (Span(*match.span(), "email-in-words") for match in _EMAIL_IN_WORDS.finditer(text))
     if many_digits:
         yield from (Span(start, end, "phone") for start, end in _phones(text))
     if _DOTTED.search(text) or "::" in text or text.count(":") > 6:
         yield from _addresses(text)
+
+
+def _in_url(text: str, start: int) -> bool:
+    """Tell whether what stands before an `@` are the user and password of a URL."""
+    before = text[max(0, start - 100) : start]
+    return "://" in before.rpartition(" ")[2]
 
 
 def _may_spell_out(lower: str) -> bool:
@@ -64,20 +72,20 @@ def _may_spell_out(lower: str) -> bool:
 def _phones(text: str) -> Iterator[tuple[int, int]]:
     for match in _INTERNATIONAL.finditer(text):
         number = "".join(re.findall(r"\d", match[0]))
-        sum_before = _CALCULATES.search(text[: match.start()][-8:])
+        sum_before = _CALCULATES.search(text[max(0, match.start() - 8) : match.start()])
         if 9 <= len(number) <= 15 and _COUNTRY.match(number) and not sum_before:
             yield match.span()
     for match in _NATIONAL.finditer(text):
         if len(re.findall(r"\d", match[0])) in (10, 11):
             yield match.span()
     for match in _BARE.finditer(text):
-        if _PHONE_WORD.search(text[: match.start()][-30:]):
+        if _PHONE_WORD.search(text[max(0, match.start() - 30) : match.start()]):
             yield match.span()
 
 
 def _addresses(text: str) -> Iterator[Span]:
     for match in (*_IPV4.finditer(text), *_IPV6.finditer(text)):
-        if _VERSION.search(text[: match.start()][-12:]):
+        if _VERSION.search(text[max(0, match.start() - 12) : match.start()]):
             continue
         try:
             address = ipaddress.ip_address(match[0])
@@ -95,11 +103,15 @@ _EMAIL = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9_][A-Za-z0-9._%+'-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![\w@])"
 )
 _WORD = r"[A-Za-z0-9_+-]{1,40}"
+# "is ana [at] ..." begins with the verb, "ana lee [at] ..." with the first half of the address.
+_FIRST_NAME = (
+    r"(?!(?:is|at|to|me|my|us|on|or|and|via|by|the|it|mail|e-?mail|address|contact|write|reach)\b)[A-Za-z]{1,40}"
+)
 _AT = r" ?(?:\[at\]|\(at\)) ?"
 _DOT = r"(?:\.| ?\[dot\] ?| ?\(dot\) ?| dot )"
 # A plain "at" needs a spoken dot on its left, or a mail provider on its right: "look at example.com" is no address.
 _EMAIL_IN_WORDS = re.compile(
-    rf"(?i)(?<![\w.+-])(?:(?:{_WORD} )?{_WORD}(?:{_DOT}{_WORD}){{0,3}}{_AT}{_WORD}(?:{_DOT}{_WORD}){{1,3}}"
+    rf"(?i)(?<![\w.+-])(?:(?:{_FIRST_NAME} )?{_WORD}(?:{_DOT}{_WORD}){{0,3}}{_AT}{_WORD}(?:{_DOT}{_WORD}){{1,3}}"
     rf"|{_WORD}(?: dot {_WORD}){{1,3}} at {_WORD}(?:{_DOT}{_WORD}){{1,3}}"
     rf"|{_WORD} at (?:gmail|yahoo|hotmail|outlook|icloud|aol|gmx|proton(?:mail)?){_DOT}[a-z]{{2,6}})(?![\w])"
 )
@@ -112,7 +124,7 @@ _INTERNATIONAL = re.compile(
 _NATIONAL = re.compile(
     _NO_NUMBER_BEFORE
     + r"(?:(?:1[-. ])?\([2-9]\d{2}\) ?[2-9]\d{2}[-. ]\d{4}|(?:1[-.])?[2-9]\d{2}([-.])[2-9]\d{2}\1\d{4}"
-    r"|\(?0[1-9]\d{1,3}\)?[ /-]\d{3,4}[ -]?\d{3,4}|0[1-9](?:[ .-]\d\d){4}|0[1-9]\d(?: \d{3}){2} \d{1,3})"
+    r"|(?:\(0[1-9]\d{1,3}\)|0[1-9]\d{1,3})[ /-]\d{3,4}[ -]?\d{3,4}|0[1-9](?:[ .-]\d\d){4}|0[1-9]\d(?: \d{3}){2} \d{1,3})"
     + _NO_NUMBER_AFTER
 )
 _BARE = re.compile(_NO_NUMBER_BEFORE + r"[2-9]\d{2} ?[2-9]\d{2} ?\d{4}" + _NO_NUMBER_AFTER)

@@ -8,6 +8,7 @@ What it cannot see: keys that no format knows and that the reader therefore leav
 swapped in a way that still alternates, and whether an answer is true.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import ClassVar
 from luthier.core.types import Content, Conversation, Finding, JsonObject, Message, Rejected, Repair, Row
 from luthier.data.checking import Context, Dimension
 from luthier.data.gathered import MOST_EXAMPLES, Fault, Gathered, shown
-from luthier.data.passages import turns
+from luthier.data.passages import passages, turns
 
 
 class Check:
@@ -56,6 +57,12 @@ def _set_aside(rule: str, rows: Sequence[Rejected]) -> Finding:
 
 
 def _faults_of(content: Content) -> Iterable[tuple[str, str]]:
+    marks = next(
+        (match for text, _ in passages(content) if "<<<<" in text or ">>>>" in text for match in _MARKS.findall(text)),
+        None,
+    )
+    if marks is not None:
+        yield "conflict-marks", shown(marks)
     if not isinstance(content, Conversation):
         return
     messages = content.messages
@@ -102,6 +109,7 @@ def _name(call: JsonObject) -> str:
     return str(function.get("name")) if isinstance(function, dict) else ""
 
 
+_MARKS = re.compile(r"(?:<{7}|>{7}) \S{1,40}")
 # An empty string is what is left of "...", "---" or "()"; a lone "?" is an answer in dialogue.
 _FILLERS = frozenset(
     (
@@ -121,6 +129,12 @@ _FAULTS: dict[str, Fault] = {
         0.7,
         "have a filler for an answer",
         "Write the answer or drop the row, unless the filler is itself one of the labels.",
+    ),
+    "conflict-marks": Fault(
+        "warning",
+        0.9,
+        "hold marks of an unfinished merge",
+        "Take the marks out, and look which of the two versions is right.",
     ),
     "call-without-result": Fault(
         "warning",
