@@ -63,6 +63,8 @@ class Writer:
         self.planted = Counter[str]()
         self._rng = generator("bench rows", seed)
         self._words = _vocabulary()
+        # What a ticket is about shows in its words, or a check of labels would doubt every one of them.
+        self._words_of = [self._words[place :: -len(_INTENTS)][:30] for place in range(-1, -len(_INTENTS) - 1, -1)]
         self._recent: list[Ticket] = []
 
     def tickets(self) -> Iterator[Ticket]:
@@ -89,8 +91,9 @@ class Writer:
             name, surname, number = self._draw(1)[0], self._draw(1)[0], int(self._rng.integers(1e6, 1e7))
             pattern = _PRIVATE[int(self._rng.integers(len(_PRIVATE)))]
             text = f"{text} {pattern.format(name=name, surname=surname, number=number)}"
-        intent = _INTENTS[int(self._rng.integers(len(_INTENTS)))]
-        return Ticket(text, intent, bool(self._rng.random() < 0.2), self._prose(30))
+        intent = int(self._rng.integers(len(_INTENTS)))
+        text = f"{text} {' '.join(self._rng.choice(self._words_of[intent], size=5).tolist())}"
+        return Ticket(text, _INTENTS[intent], bool(self._rng.random() < 0.2), self._prose(30))
 
     def _filled(self) -> str:
         order, card, day, amount = self._rng.integers((10**8, 1000, 1, 10), (10**9, 10_000, 29, 500)).tolist()
