@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from command import luthier as call
 from command import refused
 from sklearn.metrics import f1_score
@@ -175,3 +177,24 @@ def test_graders_are_listed_with_what_they_measure() -> None:
     assert all(name in shown for name in parts.names(GRADERS))
     assert "must be given" in call("graders", "regex").out
     refused(call("graders", "regx"), "Did you mean 'regex'?")
+
+
+@needs_starter
+def test_a_run_is_compared_by_a_grader_with_settings(tmp_path: Path) -> None:
+    copy = shutil.copytree(finished().path, tmp_path / "run")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["compare"]["grader"] = "length:least=1000"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    for answered in (copy / "answers").iterdir():
+        answered.unlink()
+    called = call("compare", copy, "--json")
+    assert called.code == 0, called.err
+    verdict = json.loads(called.out)
+    assert verdict["grader"] == "length:least=1000"
+    assert all(arm["score"] == 0 and arm["metrics"]["too_short"] == 1 for arm in verdict["arms"].values())
+
+
+def test_a_run_with_a_grader_that_cannot_be_made_is_refused_before_it_begins(answers: Path, tmp_path: Path) -> None:
+    called = call("run", answers, "--set", "compare.grader=regex", "--out", tmp_path / "run")
+    refused(called, "compare.grader:", "regex.pattern: must be given")
+    assert not (tmp_path / "run").exists()

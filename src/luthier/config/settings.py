@@ -220,7 +220,7 @@ class CompareSettings(Section):
     arms: tuple[str, ...] = ("classical", "zero_shot", "tuned")
     """The arms, by the names of files in `verdict/arms/`."""
     grader: str | None = None
-    """The grader, by the name of a file in `graders/`; chosen by looking at the answers when absent."""
+    """The grader, by the name of a file in `graders/`, with settings as in `number:tolerance=0.01`; chosen by looking at the answers when absent."""
     resamples: Positive = 2000
     """Bootstrap resamples of clusters behind every interval."""
     margin: Share = 0.01

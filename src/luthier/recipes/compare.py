@@ -10,6 +10,7 @@ from luthier.core.errors import DataError, RunFolderError, SettingsError
 from luthier.core.rundir import RunDir, open_run, write_json
 from luthier.core.types import Grader, JsonObject
 from luthier.data.ledger import read_ledger, summary_of
+from luthier.graders.making.spec import grader_named, learned
 from luthier.models.load import STARTER
 from luthier.recipes import likelihood
 from luthier.recipes.answer import answer_arm, answer_budget, training_gap
@@ -22,8 +23,6 @@ from luthier.verdict.conclude import conclude
 from luthier.verdict.figures import scale_of
 from luthier.verdict.questions import Question, questions
 from luthier.verdict.stats import Measure
-
-GRADERS = "luthier.graders"
 
 
 def compare(path: Path, voice: Voice) -> RunDir:
@@ -91,7 +90,8 @@ def _resolve(job: Job, asked: list[Question]) -> Grader:
     wrong = [name for name in settings.compare.arms if name not in known and ".py:" not in name]
     if wrong:
         raise SettingsError(f"compare.arms: there is no arm {wrong[0]!r}; there are {', '.join(known)}.")
-    return parts.load(GRADERS, job.grader_name, "Grader")()
+    examples = [question.wanted for question in questions(job.rows("train"))]
+    return learned(grader_named(job.grader_name), examples).grader
 
 
 def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:

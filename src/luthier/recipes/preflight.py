@@ -10,6 +10,7 @@ from luthier.config.settings import Settings
 from luthier.core import parts
 from luthier.core.errors import DataError, SettingsError, nearest
 from luthier.data.sources import find_sources
+from luthier.graders.making.spec import grader_named
 from luthier.models.load import find_model
 
 _HUB = "hub:"
@@ -28,7 +29,6 @@ def preflight(settings: Settings, *, rows_given: bool) -> None:
 def _refuse_unknown_parts(settings: Settings) -> None:
     named = [
         ("compare.arms", "luthier.verdict.arms", settings.compare.arms),
-        ("compare.grader", "luthier.graders", (settings.compare.grader,)),
         ("train.objective", "luthier.train.objectives", (settings.train.objective,)),
         ("check.skip", "luthier.data.checks", settings.check.skip),
         ("data.format", "luthier.data.formats", (settings.data.format,)),
@@ -39,6 +39,10 @@ def _refuse_unknown_parts(settings: Settings) -> None:
         for name in names:
             if name is not None and name not in known and ".py:" not in name:
                 problems.append(f"{key}: there is no {name!r}.{nearest(name, known)} There are: {', '.join(known)}.")
+    try:
+        _ = settings.compare.grader and grader_named(settings.compare.grader)
+    except SettingsError as error:
+        problems.append(f"compare.grader: {error}")
     if problems:
         raise SettingsError("the settings cannot be used:\n  " + "\n  ".join(problems))
 

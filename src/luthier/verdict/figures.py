@@ -53,9 +53,10 @@ def scale_of(grader: str, lower_is_better: bool) -> Scale:
     """Return how scores of a grader are written; lower is better only for bits per byte."""
     if lower_is_better:
         return Scale("bits per byte", 1, "", "", 3, lower_is_better=True)
-    if grader == "text":
+    name = grader if ".py:" in grader else grader.partition(":")[0]
+    if name == "text":
         return Scale("chrF", 100, "", " points", 1)
-    return Scale(_SCORE_NAMES.get(grader, grader.replace("_", " ")), 100, " %", " points", 1)
+    return Scale(_SCORE_NAMES.get(name, name.replace("_", " ")), 100, " %", " points", 1)
 
 
 def key_metrics(metrics: Mapping[str, JsonValue]) -> dict[str, float]:
