@@ -48,7 +48,7 @@ def scalars(value: JsonValue, path: str = "", depth: int = 0) -> Iterator[tuple[
     if isinstance(value, dict):
         if depth < _DEEPEST:
             for key, inner in value.items():
-                yield from scalars(inner, f"{path}.{key}" if path else key, depth + 1)
+                yield from scalars(inner, _joined(path, key), depth + 1)
     elif isinstance(value, list):
         for inner in value:
             yield from scalars(inner, f"{path}[]", depth + 1)
@@ -68,21 +68,27 @@ def with_value(text: str, path: str, new: JsonValue) -> str:
     """Return a JSON object as text with another value at a dotted path, spaced as it was."""
     value = json.loads(text)
     inner = value
-    *outer, last = _steps(value, path)
+    *outer, last = _steps(value, path, "")
     for key in outer:
         inner = inner[key]
     inner[last] = new
     return json.dumps(value, ensure_ascii=False, separators=(", ", ": ") if '": ' in text else (",", ":"))
 
 
-def _steps(value: JsonObject, path: str) -> list[str]:
-    """Split a dotted path into the keys that the object has, which may hold dots themselves."""
+def _steps(value: JsonObject, path: str, prefix: str) -> list[str]:
+    """Return the keys that lead to a leaf, nothing when there is none; keys may hold dots themselves."""
     for key, inner in value.items():
-        if path == key:
+        here = _joined(prefix, key)
+        if isinstance(inner, dict):
+            if steps := _steps(inner, path, here):
+                return [key, *steps]
+        elif here == path:
             return [key]
-        if isinstance(inner, dict) and path.startswith(f"{key}."):
-            return [key, *_steps(inner, path[len(key) + 1 :])]
-    raise KeyError(path)
+    return []
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
 
 
 def with_answer_value(content: Content, path: str, text: str) -> Content:

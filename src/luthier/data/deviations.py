@@ -15,7 +15,7 @@ Mend = Callable[[Content], Content]
 class Deviation:
     """Rows, by their positions, that depart in one way.
 
-    `says` follows the number of rows: "3 rows <says>: a.jsonl:1, ...". `mend` makes a row's content right; only where
+    `says` follows the number of rows, one or many: "3 rows <lacking the key ...>: a.jsonl:1, ...". `mend` makes a row's content right; only where
     it is `safe` does that change nothing but white space.
     """
 

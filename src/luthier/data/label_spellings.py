@@ -1,4 +1,4 @@
-"""One label written in several ways: case, separators, white space, and slips of the keys.
+"""One label written in several ways: case, separators and slips of the keys; white space is for `characters`.
 
 The right spelling is the one that most rows use; where a label stands in one spelling only, the others tell the
 house's style. A rare label one key away from another is taken for a slip.
@@ -6,7 +6,7 @@ house's style. A rare label one key away from another is taken for a slip.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ def spelling_deviations(labels: Labels, path: str = "") -> Iterator[Deviation]:
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for text in counts:
         groups[spelling_key(text)].append(text)
-    house = house_style(list(counts))
+    house = house_style(counts)
     right = {key: max(texts, key=lambda text: (counts[text], _follows(text, house))) for key, texts in groups.items()}
     for key, texts in groups.items():
         for text in texts:
@@ -52,22 +52,20 @@ def spelling_deviations(labels: Labels, path: str = "") -> Iterator[Deviation]:
             yield _deviation("label-style", labels, path, text, restyled(text, house), 0.6, rare=count < mean)
 
 
-def white_space_positions(labels: Labels) -> list[int]:
-    """Return the rows whose label has white space around it."""
-    spaced = {code for code, text in enumerate(labels.spellings) if text != text.strip() and text.strip()}
-    return [position for position, code in zip(labels.positions, labels.codes) if code in spaced]
-
-
-def house_style(texts: Sequence[str]) -> Style | None:
-    """Return the style that nine in ten labels follow, or None where there is none."""
-    styles = [style for text in texts if (style := _style(text)) is not None]
-    if len(styles) < _FEWEST_LABELS:
+def house_style(counts: Mapping[str, int]) -> Style | None:
+    """Return the style that the labels of nine in ten rows follow, or None where there is none."""
+    separators: Counter[str] = Counter()
+    cases: Counter[str] = Counter()
+    for text, count in counts.items():
+        if (style := _style(text)) is not None:
+            cases[style.case] += count
+            separators.update({style.separator: count} if style.separator else {})
+    if len(counts) < _FEWEST_LABELS or not cases:
         return None
-    separators = Counter(style.separator for style in styles if style.separator)
     separator = separators.most_common(1)[0][0] if separators else ""
-    house = Style(separator, Counter(style.case for style in styles).most_common(1)[0][0])
-    followed = sum(_follows(text, house) for text in texts)
-    return house if followed >= _HOUSE_SHARE * len(texts) else None
+    house = Style(separator, cases.most_common(1)[0][0])
+    followed = sum(count for text, count in counts.items() if _follows(text, house))
+    return house if followed >= _HOUSE_SHARE * sum(counts.values()) else None
 
 
 def restyled(text: str, house: Style) -> str:
@@ -90,7 +88,9 @@ def _style(text: str) -> Style | None:
         return None
     separators = {mark for mark in "_- " if mark in text}
     separator = separators.pop() if len(separators) == 1 else "mixed" if separators else ""
-    return Style(separator, next((name for name, cased in _CASES.items() if all(cased(one) == one for one in words)), ""))
+    return Style(
+        separator, next((name for name, cased in _CASES.items() if all(cased(one) == one for one in words)), "")
+    )
 
 
 _CASES: dict[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper, "title": str.capitalize, "": str}
@@ -115,7 +115,7 @@ def _deviation(
         positions=[position for position, code in zip(labels.positions, labels.codes) if code in codes],
         says=f"{_verb(kind)} {shown(text)}{of_field} {_AGAINST[kind]} {shown(right)}",
         fix=f"Write {shown(right)}, if that is the same.",
-        mend=lambda content: with_answer_value(content, path, right),
+        mend=(lambda content: with_answer_value(content, path, right)) if rare else None,
     )
 
 
@@ -127,7 +127,7 @@ _AGAINST = {
 
 
 def _verb(kind: str) -> str:
-    return "may have a slip in" if kind == "label-slip" else "say"
+    return "with a probable slip in" if kind == "label-slip" else "saying"
 
 
 def _slips(total: dict[str, int]) -> dict[str, str]:

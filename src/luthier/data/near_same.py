@@ -11,14 +11,14 @@ _IDLE = frozenset(
     "bitte hallo danke doch mal s il vous plait bonjour merci por favor hola gracias".split()
 )
 _FEWEST_WORDS = 3
-_LEAST_SHARE = 0.6
+_LEAST_SHARE = 0.5
 _SHORTEST_PLURAL = 4
 
 
 def near_key(question: str) -> str:
     """Return a text that is equal for questions that differ in idle words only.
 
-    A question of which less than three words or 60 % would be left is only the same as itself, normalized.
+    A question of which less than three words or half would be left is only the same as itself, normalized.
     """
     text = normalized(question)
     kept = _matter(text)

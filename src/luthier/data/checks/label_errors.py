@@ -123,7 +123,7 @@ def _label_texts(text: str) -> Iterator[tuple[str, str]]:
             yield _WHOLE, text
         return
     for path, inner in scalars(value):
-        if isinstance(inner, str) and "[]" not in path:
+        if isinstance(inner, str) and path and "[]" not in path:
             yield path, inner
 
 
