@@ -6,6 +6,7 @@ quote swallow the rest of the file, and does not tell on which line a record beg
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 
 from luthier.core.errors import DataError, SettingsError
@@ -29,7 +30,7 @@ def csv_rows(source: Source, encoding: str, declared: str | None) -> Records:
         _declared_delimiter(declared) if declared else find_delimiter(list(islice(_texts(source, encoding), 200)))
     )
     parsed = _parsed(read_lines(source, encoding), delimiter)
-    header = next(parsed, None)
+    header = _header(parsed)
     if header is None:
         return Records("empty", iter(()))
     if isinstance(header, Broken):
@@ -64,7 +65,16 @@ def _declared_delimiter(declared: str) -> str:
 
 
 def _texts(source: Source, encoding: str) -> Iterator[str]:
-    return (line.text for line in read_lines(source, encoding) if isinstance(line, Line))
+    """Yield lines up to any damage, which whoever reads the rows meets again."""
+    with suppress(RowProblem):
+        yield from (line.text for line in read_lines(source, encoding) if isinstance(line, Line))
+
+
+def _header(parsed: "Iterator[_Cells | Broken]") -> "_Cells | Broken | None":
+    try:
+        return next(parsed, None)
+    except RowProblem as damage:
+        return Broken(1, damage.rule, damage.detail)
 
 
 def _rows(parsed: "Iterator[_Cells | Broken]", columns: tuple[str, ...], delimiter: str) -> Iterator[Record | Broken]:

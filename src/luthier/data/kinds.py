@@ -38,8 +38,8 @@ def find_kind(source: Source, declared_encoding: str | None) -> tuple[Kind, str]
     if head.startswith(b"PAR1"):
         raise DataError(f"{source.name} is a compressed Parquet file; unpack it first (Parquet compresses by itself).")
     text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    if not text:
-        return "empty", encoding
+    if not text.strip():
+        return "empty" if len(head) < _HEAD_BYTES else named or "text", encoding
     if text[:20].lower().startswith(_PAGES):
         raise DataError(
             f"{source.name} is a web page, not data; it begins {text[:60]!r}. The download probably failed; get the file again."

@@ -122,10 +122,16 @@ class Check:
 
 def copies(reply: str, asked: str) -> bool:
     """Tell whether an answer of four words or more is the prompt again, or begins with all of it."""
-    if reply.lstrip()[:16].casefold() != asked.lstrip()[:16].casefold():
+    if not _plain(reply[:80]).startswith(
+        _plain(asked[:80])[:16]
+    ):  # nearly always, and a long text is not folded for it
         return False
-    said, prompt = (" ".join(text.split()).casefold() for text in (reply, asked))
+    said, prompt = _plain(reply), _plain(asked)
     return prompt.count(" ") >= 3 and said.startswith(prompt)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _trained(content: Content) -> Iterator[str]:

@@ -78,8 +78,9 @@ def _faults_of(content: Content) -> Iterable[tuple[str, str]]:
 
 
 def is_filler(answer: str) -> bool:
-    """Tell whether an answer is one of the words that tables hold where there is none."""
-    return len(answer) < 24 and answer.strip().casefold().strip(".!-_[]()<> ") in _FILLERS
+    """Tell whether an answer is one of the words, or only dots or dashes, that tables hold where there is none."""
+    bare = answer.strip() if len(answer) < _LONGEST_FILLER else ""
+    return bool(bare) and (not bare.strip("-._\u2026 ") or bare.casefold().strip(".!-_[]()<> ") in _FILLERS)
 
 
 def _doubled_turn(messages: Sequence[Message]) -> int | None:
@@ -110,10 +111,10 @@ def _name(call: JsonObject) -> str:
 
 
 _MARKS = re.compile(r"(?:<{7}|>{7}) \S{1,40}")
-# An empty string is what is left of "...", "---" or "()"; a lone "?" is an answer in dialogue.
+_LONGEST_FILLER = 24
 _FILLERS = frozenset(
     (
-        ";n/a;na;none;null;nil;nan;undefined;todo;tbd;fixme;xxx;placeholder;empty;missing;your answer here;answer here;"
+        "n/a;na;none;null;nil;nan;undefined;todo;tbd;fixme;xxx;placeholder;empty;missing;your answer here;answer here;"
         "lorem ipsum;#n/a;#value;#ref;object object"
     ).split(";")
 )
