@@ -1,6 +1,6 @@
 """Show every row once to every check, and gather what each of them finds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from luthier.core import parts
 from luthier.core.types import Finding, Row
@@ -19,19 +19,28 @@ def make_checks(names: Iterable[str], context: Context) -> dict[str, Check]:
     return {name: parts.load(CHECKS, name, "Check")(context) for name in names}
 
 
-def examine(checks: dict[str, Check], rows: Iterable[Row]) -> dict[str, list[Finding]]:
+def examine(checks: Mapping[str, Check], rows: Iterable[Row]) -> dict[str, list[Finding]]:
     """Return what each check finds in the rows."""
+    found = show(checks, rows)
+    conclude(checks, found)
+    return found
+
+
+def show(checks: Mapping[str, Check], rows: Iterable[Row]) -> dict[str, list[Finding]]:
+    """Show every row to every check; return what each finds at once."""
     found: dict[str, list[Finding]] = {name: [] for name in checks}
     eyes = [(check.see, found[name]) for name, check in checks.items()]
     for position, row in enumerate(rows):
         for see, findings in eyes:
             findings += see(position, row)
-    for name, findings in ends(checks):
-        found[name] += findings
     return found
 
 
-def ends(checks: dict[str, Check]) -> Iterator[tuple[str, list[Finding]]]:
-    """Yield what each check says once it has seen all rows."""
-    for name, check in checks.items():
-        yield name, list(check.end())
+def conclude(
+    checks: Mapping[str, Check], found: dict[str, list[Finding]], progress: Callable[[int, str], None] | None = None
+) -> None:
+    """Add what each check says once it has seen all rows; `progress` hears how many are through, and whose turn it is."""
+    for done, (name, check) in enumerate(checks.items()):
+        if progress is not None:
+            progress(done, name)
+        found[name] += check.end()

@@ -19,14 +19,23 @@ from luthier.core.hashing import file_hash
 from luthier.core.rundir import RunDir
 from luthier.core.types import Content, Finding, JsonValue, Rejected, Row
 from luthier.data.checking import Check, Context, Repairing, place_of
-from luthier.data.examine import CHECKS, check_names, examine, make_checks
+from luthier.data.examine import CHECKS, check_names, make_checks
 from luthier.data.excerpts import content_text, excerpt
 from luthier.data.findings_cache import FindingsCache, Found, Summary
 from luthier.data.health import About, Diagnosis, Excerpt, worst_first
 from luthier.data.lookup import Lookup
 from luthier.data.sources import find_sources
 from luthier.recipes.desk import Desk
-from luthier.recipes.prepare import ORIGINS, Ruler, Source, checking_context, read_stage, rejected_rows, split_stage
+from luthier.recipes.prepare import (
+    ORIGINS,
+    Ruler,
+    Source,
+    checking_context,
+    examined,
+    read_stage,
+    rejected_rows,
+    split_stage,
+)
 from luthier.recipes.voice import Voice
 from luthier.verdict.check_page import write_check_page
 
@@ -83,7 +92,7 @@ def looking(source: Source | None, settings: Settings, voice: Voice, names: Iter
         context = checking_context(desk, lookup, _ruler(desk))
         checks = make_checks(names, context)
         lengths: Counter[int] = Counter()
-        found = examine(checks, _measured(voice.track("check", lookup, len(lookup)), lengths))
+        found = examined(checks, _measured(lookup, lengths), len(lookup), voice)
         rejected = rejected_rows(run)
         summary = Summary(len(lookup) + len(rejected), len(rejected), _histogram(lengths))
         words = _Words(context, rejected)
@@ -215,11 +224,11 @@ def _about(name: str) -> About:
     return About(check.dimension, check.effect, check.blind)
 
 
-def _measured(rows: Iterable[Row], lengths: "Counter[int]") -> Iterator[Row]:
+def _measured(rows: Iterable[Row], lengths: Counter[int]) -> Iterator[Row]:
     for row in rows:
         lengths[len(content_text(row.content)).bit_length()] += 1
         yield row
 
 
-def _histogram(lengths: "Counter[int]") -> tuple[int, ...]:
+def _histogram(lengths: Counter[int]) -> tuple[int, ...]:
     return tuple(islice((lengths[bits] for bits in range(_LENGTHS)), max(lengths, default=-1) + 1))

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -16,10 +16,10 @@ from luthier.core.errors import DataError
 from luthier.core.hashing import text_hash
 from luthier.core.journal import Journal, entries
 from luthier.core.rundir import RunDir, write_json
-from luthier.core.types import PARTS, JsonObject, Rejected, Row
-from luthier.data.checking import Context, RowLength
+from luthier.core.types import PARTS, Finding, JsonObject, Rejected, Row
+from luthier.data.checking import Check, Context, RowLength
 from luthier.data.deal import Origin
-from luthier.data.examine import check_names, examine, make_checks
+from luthier.data.examine import check_names, conclude, make_checks, show
 from luthier.data.findings_cache import finding_json
 from luthier.data.health import worst_first
 from luthier.data.lookup import Lookup
@@ -31,13 +31,16 @@ from luthier.data.read import (
     read_rows_from_python,
     read_with_records,
 )
+from luthier.data.sources import find_sources
 from luthier.data.split import Assignment, row_key, split
 from luthier.data.store import RowWriter, read_stored
 from luthier.recipes.desk import Desk
+from luthier.recipes.voice import Voice
 
 Source = str | Path | Iterable[JsonObject]
 ORIGINS: tuple[Origin, ...] = ("data", "test", "validation")
 _MOST_SAID = 5
+_HEAD_BYTES = 1 << 18
 
 
 class Ruler(Protocol):
@@ -73,7 +76,7 @@ def _read_source(desk: Desk, origin: Origin, source: Source | None) -> tuple[int
     rejected = Counter[str]()
     num_rows = 0
     with RowWriter(desk.run.read_rows(origin)) as writer, Journal(desk.run.rejected) as journal:
-        for row in desk.voice.track(f"read {origin}", _rows(desk, source), None):
+        for row in desk.voice.track(f"read {origin}", _rows(desk, source), _likely_rows(source)):
             if isinstance(row, Row):
                 writer.write(row)
                 num_rows += 1
@@ -85,6 +88,20 @@ def _read_source(desk: Desk, origin: Origin, source: Source | None) -> tuple[int
     if source is not None:
         ensure_usable(num_rows, rejected, desk.settings.data, first)
     return num_rows, rejected
+
+
+def _likely_rows(source: Source | None) -> int | None:
+    """Guess how many rows files hold from their size and first lines, for the bar alone; None where that tells nothing."""
+    if not isinstance(source, str | Path) or str(source).startswith("hub:"):
+        return None
+    likely = 0.0
+    for file in find_sources(str(source)):
+        with file.path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        if b"\0" in head or b"\n" not in head:  # packed, or not in lines
+            return None
+        likely += file.path.stat().st_size * head.count(b"\n") / len(head)
+    return int(likely)
 
 
 def _rows(desk: Desk, source: Source | None) -> Iterator[Row | Rejected]:
@@ -167,7 +184,7 @@ def check_stage(desk: Desk, ruler: Ruler | None = None) -> None:
     """Let every check in `data/checks/` look at the rows; write findings.json and say the worst."""
     lookup = Lookup([desk.run.read_rows(origin) for origin in ORIGINS])
     checks = make_checks(check_names(desk.settings.check.skip), checking_context(desk, lookup, ruler))
-    found = examine(checks, desk.voice.track("check", lookup, len(lookup)))
+    found = examined(checks, lookup, len(lookup), desk.voice)
     findings = worst_first(finding for of_check in found.values() for finding in of_check)
     write_json(desk.run.findings, {"findings": [finding_json(finding) for finding in findings]})
     worse = [finding for finding in findings if finding.severity != "info"]
@@ -175,6 +192,14 @@ def check_stage(desk: Desk, ruler: Ruler | None = None) -> None:
         desk.voice.say(f"  {finding.severity}: {finding.detail}")
     if len(worse) > _MOST_SAID:
         desk.voice.say(f"  and {len(worse) - _MOST_SAID:,} more above info in {desk.run.findings.name}")
+
+
+def examined(checks: Mapping[str, Check], rows: Iterable[Row], num_rows: int, voice: Voice) -> dict[str, list[Finding]]:
+    """Let the checks look, with a bar over the rows and one over what they conclude."""
+    found = show(checks, voice.track("check", rows, num_rows))
+    with voice.bar("conclude", len(checks)) as bar:
+        conclude(checks, found, bar.show)
+    return found
 
 
 def checking_context(desk: Desk, lookup: Lookup, ruler: Ruler | None) -> Context:
