@@ -86,6 +86,7 @@ def test_western_words_come_back_from_a_wrong_decoding(words: list[str]) -> None
         ("\x1b[31mred\x1b[0m", "control-character", "red"),
         ("it\x92s", "control-character", "it’s"),
         ("one\x0btwo", "control-character", "one\ntwo"),
+        ("\\( \x0crac{1}{2} \x08eta \\)", "control-character", "\\( \\frac{1}{2} \\beta \\)"),
         ("z\u200bero", "invisible-character", "zero"),
         ("jo\u200din", "invisible-character", "join"),
         ("soft\u00adhyphen", "invisible-character", "softhyphen"),

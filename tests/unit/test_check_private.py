@@ -77,6 +77,7 @@ LEFT = [
     "sha256-e3b0c442-98fc1c14-9afbf4c8-996fb924-27ae41e4-649b934c-a495991b-7852b855",
     "12:30:45 std::vector<int>::size_type a::b",
     "password = getpass() # or password: your_password, token: str, secret=${SECRET_1}",
+    'password: "your-password-1" api_key="YOUR_API_KEY" token=xxxx-xxxx-xxxx',
     "https://user:password@example.com/ and https://example.com:8080/a@b",
     "He has 2 * 30 = 60 + 1000 + 2000 + 3000 = 6060 and 100 200 300 400",
     "5 +49 30 23125 443 = what? 1234567890 * 2, 20231231235959, 1700000000000",

@@ -67,6 +67,9 @@ def _replacement(text: str, offset: int, turns: bool) -> str:
     kind = _kind(text, offset, turns)
     if kind is None or kind in LASTING:
         return character
+    command = _LATEX.match(text, offset)
+    if command is not None:
+        return f"\\{_ESCAPES[character]}"
     if character in _LINE_BREAKS:
         return "\n"
     if "\x80" <= character <= "\x9f":  # curly quotes and dashes, once read as Latin-1
@@ -122,6 +125,12 @@ KINDS = (
     "private-use-character",
 )
 LASTING = frozenset(["replacement-character", "private-use-character"])
+# A backslash that JSON read as an escape: "\\frac" written with one backslash is a form feed and "rac".
+_ESCAPES = {"\x07": "a", "\x08": "b", "\x0b": "v", "\x0c": "f"}
+_LATEX = re.compile(
+    "\x07(?:lpha|pprox|ngle|st)\\b|\x08(?:egin|eta|ar|inom|oldsymbol|oxed|ig[lr]?|ullet)\\b"
+    "|\x0b(?:ec|ert|arphi|dots|ee)\\b|\x0c(?:rac|orall|lat|loor|box)\\b"
+)
 _LINE_SEPARATORS = "\u2028\u2029"
 _LINE_BREAKS = frozenset("\x0b\x0c" + _LINE_SEPARATORS)
 _OVERRIDES = frozenset("\u202d\u202e")

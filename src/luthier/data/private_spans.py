@@ -96,7 +96,7 @@ def _addresses(text: str) -> Iterator[Span]:
 
 
 # What every id, card and phone number holds; a text without it needs no closer look.
-_MANY_DIGITS = re.compile(r"(?:\d[ .()/+-]{0,2}){8}")
+_MANY_DIGITS = re.compile(r"\d(?:[ .()/+-]{0,2}\d){7}")
 _PROVIDERS = ("gmail", "yahoo", "hotmail", "outlook", "icloud", "aol", "gmx", "proton")
 _DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
 _EMAIL = re.compile(

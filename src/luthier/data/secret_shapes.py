@@ -35,7 +35,8 @@ def find_secrets(text: str) -> Iterator[tuple[int, int, str]]:
 
 def _is_secret(value: str) -> bool:
     """Tell a password from the words that documents put in its place, and from code that fetches one."""
-    if value.lower().strip("*x.") in _STAND_INS:
+    letters = "".join(filter(str.isalnum, value.lower()))
+    if letters in _STAND_INS or letters.startswith(("your", "example")) or set(letters) <= {"x"}:
         return False
     return any(character.isdigit() for character in value) or not value.isalnum()
 
@@ -44,7 +45,7 @@ def _key(prefix: str, rest: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z0-9]){prefix}{rest}(?![A-Za-z0-9])")
 
 
-_STAND_INS = frozenset(["", "password", "passwd", "pass", "pwd", "secret", "changeme", "yourpassword", "your_password"])
+_STAND_INS = frozenset("password passwd pass pwd secret changeme mypassword apikey myapikey token mytoken".split())
 SHAPES: tuple[Shape, ...] = (
     Shape(
         "private-key",
