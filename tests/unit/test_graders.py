@@ -120,6 +120,11 @@ def test_text_metrics_tell_raw_from_normalized_matches() -> None:
     assert metrics["token_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
 
 
+def test_exact_forgives_spelling_where_it_is_asked_to() -> None:
+    grader = exact.Grader(forgive_spelling=True)
+    assert [grader.grade("", text, "Yes").score for text in (' "YES". ', "Yes!", "no")] == [1, 0, 0]
+
+
 def test_exact_forgives_only_space_at_the_ends() -> None:
     grader = exact.Grader()
     assert grader.grade("", " Yes\n", "Yes").score == 1

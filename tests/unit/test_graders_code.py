@@ -126,6 +126,13 @@ if os.fork() == 0:
     assert name not in running
 
 
+def test_what_a_child_of_the_code_comes_to_is_not_the_answer() -> None:
+    fork = "import os\nchild = os.fork()\n"
+    assert ran(fork + "if child: os.waitpid(child, 0)").fault is None
+    assert ran(fork + "if child: os.waitpid(child, 0)\nassert not child").fault == "AssertionError: "
+    assert ran(fork + "if child: os.waitpid(child, 0)\nassert child").fault is None
+
+
 def test_a_flood_of_words_goes_nowhere() -> None:
     assert (
         ran("import sys\nfor _ in range(200): sys.stdout.write('x' * 100_000); sys.stderr.write('y' * 100_000)").fault

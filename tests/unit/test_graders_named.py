@@ -69,7 +69,7 @@ def test_a_grader_is_named_with_its_settings() -> None:
         ("regex:pattern=x,where=middle", "regex.where: input should be 'anywhere' or 'whole', found 'middle'"),
         ("length:least=two", "length.least: input should be a valid integer"),
         ("length:least=[", "length.least: '[' is not a YAML value"),
-        ("exact:case=true", "exact.case: there is no such setting. It takes none."),
+        ("accuracy:case=true", "accuracy.case: there is no such setting. It takes none."),
         ("number:tolerance=2", "number.tolerance: input should be less than 1, found 2"),
         ("none.py:Grader", "there is no file none.py"),
         ("none.yaml", "there is no settings file none.yaml"),

@@ -1,7 +1,7 @@
 """Patterns: does the answer match a regular expression, or does what it captures equal the wanted text?
 
 With `compare`, the first group of the match (or the whole match) is what is compared, so that an answer may
-say more than the wanted text. A search that takes over a second is given up and scores 0; see `too_slow`.
+say more than the wanted text. A search that computes for over a second is given up and scores 0; see `too_slow`.
 """
 
 from collections.abc import Sequence

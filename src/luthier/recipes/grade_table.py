@@ -61,7 +61,7 @@ def _notes(one: JsonObject) -> Iterator[str]:
     for pair in _objects(metrics.get("confusions"))[:_MOST_NOTES]:
         yield f"  {pair['times']} times {pair['wanted']!r} was answered with {_cut(str(pair['predicted']))!r}"
     for name, times in list(objects(metrics.get("faults")).items())[:_MOST_NOTES]:
-        yield f"  {times} times: {name}"
+        yield f"  {times} times: {name if name.isprintable() else repr(name)}"
     for name, rule in objects(metrics.get("rules")).items():
         yield f"  rule {name}: broken {objects(rule)['broken']} of {objects(rule)['applied']} times"
     for name, habit in objects(metrics.get("farthest")).items():

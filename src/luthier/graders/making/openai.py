@@ -1,7 +1,8 @@
 """OpenAI's grader objects as graders: string_check, text_similarity, python and multi.
 
 What needs something that is not there is refused by name: score_model, label_model and embeddings need an endpoint, METEOR
-needs a dictionary of synonyms, python needs a sandbox. What OpenAI's service does beyond its documentation is not known
+needs a dictionary of synonyms, python needs a sandbox. A python grader runs in this Python, whatever its `image_tag` says:
+that names a container of OpenAI's. What OpenAI's service does beyond its documentation is not known
 here, so a figure may differ from the service's own in details such as tokenization.
 
 `item` holds `prompt` and `answer`, and the keys of the wanted answer where that is a JSON object. If a grader's templates name

@@ -50,10 +50,15 @@ def run() -> None:
     result, nothing = os.dup(1), os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    write, dumps = os.write, json.dumps
+    own, getpid, write, dumps = os.getpid(), os.getpid, os.write, json.dumps
+
+    def report(found: dict[str, object]) -> None:
+        # The code may fork; what its children come to is not the answer.
+        if getpid() == own:
+            write(result, dumps(found).encode())
 
     def report_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        write(result, dumps({"nonce": "", "fault": f"{kind.__name__}: {error}"[:_LONGEST_FAULT]}).encode())
+        report({"nonce": "", "fault": f"{kind.__name__}: {error}"[:_LONGEST_FAULT]})
 
     sys.excepthook = report_fault
     names: dict[str, object] = {"__name__": "answer", **task["names"]}
@@ -61,7 +66,7 @@ def run() -> None:
         exec(compile(task[part], f"{part}.py", "exec"), names)  # noqa: S102 - what this process is for
     value = names.get(task["value"]) if task["value"] else None
     # Only a run that came to its end knows the nonce, so that an early exit is no success.
-    write(result, dumps({"nonce": task["nonce"], "value": value if isinstance(value, int | float) else None}).encode())
+    report({"nonce": task["nonce"], "value": value if isinstance(value, int | float) else None})
     os._exit(0)
 
 

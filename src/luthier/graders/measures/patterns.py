@@ -1,4 +1,4 @@
-"""Regular expressions that an answer cannot hang: a search that takes too long is given up.
+"""Regular expressions that an answer cannot hang: a search that computes too long is given up.
 
 The package `regex` reads the syntax of Python's `re` and can be stopped by the clock, which `re` cannot.
 """
@@ -29,7 +29,7 @@ def compiled(pattern: str, where: str, *, ignore_case: bool = False) -> "regex.P
 
 
 def search(pattern: "regex.Pattern[str]", text: str, *, whole: bool = False) -> "tuple[Found, regex.Match[str] | None]":
-    """Search a text, or match it as a whole; a search is given up after a second and then counts as not found."""
+    """Search a text, or match it as a whole; a search is given up after a second of computing and then counts as not found."""
     try:
         match = pattern.fullmatch(text, timeout=SECONDS) if whole else pattern.search(text, timeout=SECONDS)
     except TimeoutError:
