@@ -23,15 +23,25 @@ check: $(VENV)/installed-test
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright
 
-# Reproduce the starter from a folder of JSONL files; hours of work, goes on where it was stopped.
+define pretrain
+	if test -e build/starter/run-$(1)/config.yaml; then $(VENV)/bin/luthier resume build/starter/run-$(1); \
+	else $(VENV)/bin/luthier train examples/starter.yaml $(2) --set data.path=build/starter/$(1)/train.jsonl \
+	  --set data.validation=build/starter/$(1)/heldout.jsonl --out build/starter/run-$(1); fi
+endef
+
+# Reproduce the starter from a folder of JSONL files: first it learns to copy, then everything. Hours of work; goes on where it was stopped.
+TOKENS  ?= 30000000
+RECIPE  := $(VENV)/bin/python -m luthier.starter.recipe
 starter: $(VENV)/installed
 	@test -n "$(CORPUS)" || { echo "make starter CORPUS=DIR: the folder with the corpus is missing"; exit 2; }
-	test -e build/starter/train.jsonl || \
-	  $(VENV)/bin/python -m luthier.starter.recipe "$(CORPUS)" build/starter --tokens 16000000 --share 0.45 --seed 1
-	if test -e build/starter/run/config.yaml; then $(VENV)/bin/luthier resume build/starter/run; \
-	else $(VENV)/bin/luthier train examples/starter.yaml --out build/starter/run; fi
-	cd build/starter/run/package && cp config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json chat_template.jinja \
-	  "$(CURDIR)/src/luthier/starter/model/"
+	test -e build/starter/mixture/train.jsonl || \
+	  $(RECIPE) "$(CORPUS)" build/starter/mixture --tokens $(TOKENS) --share 0.5 --seed 1
+	test -e build/starter/copying/train.jsonl || \
+	  $(RECIPE) "$(CORPUS)" build/starter/copying --tokens 1000000 --share 1 --seed 2 --only echo --tokenizer build/starter/mixture/tokenizer
+	$(call pretrain,copying,--set train.lr=0.001 --set train.batch_tokens=2048 --set train.schedule=constant)
+	$(call pretrain,mixture,--set train.warm_from=$$(ls -d build/starter/run-copying/checkpoints/0* | tail -1))
+	cd build/starter/run-mixture/package && cp config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json \
+	  chat_template.jinja "$(CURDIR)/src/luthier/starter/model/"
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist
