@@ -82,7 +82,8 @@ def bound_for(format: Format, dtype: torch.dtype) -> float:
     """Return the largest difference that counts as equal, as a share of the largest logit.
 
     An adapter runs through the same operations as in training. Merged weights are added up in another order,
-    and in bfloat16 they are rounded to 8 bits once more.
+    and in bfloat16 they are rounded to 8 bits once more; a bfloat16 model of few tokens can amplify that, so
+    weights without an adapter are compared in float32.
     """
     return _BOUNDS[format, dtype]
 

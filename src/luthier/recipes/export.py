@@ -1,5 +1,6 @@
 """Hand the tuned model out as plain transformers or PEFT files, proven to be the model that was trained."""
 
+import copy
 import shutil
 import tempfile
 from pathlib import Path
@@ -86,9 +87,13 @@ def _certify(job: Job, model: PreTrainedModel | PeftModel, out: Path, format: Fo
     samples = _samples(job)
     if not samples:
         raise ProofFailed("there is no row from which a prompt could be made to prove the package with.")
+    dtype = job.dtype
+    if not isinstance(model, PeftModel):
+        # Weights that no adapter was added to are the same numbers in float32, where rounding hides nothing.
+        model, dtype = copy.deepcopy(model).float(), torch.float32
     with tempfile.TemporaryDirectory() as folder:
         reference = parity.capture(model, samples, Path(folder), base, job.folder.revision)
-        return parity.certify(out, reference, parity.bound_for(format, job.dtype), torch.get_num_threads())
+        return parity.certify(out, reference, parity.bound_for(format, dtype), torch.get_num_threads())
 
 
 def _samples(job: Job) -> list[parity.Sample]:
