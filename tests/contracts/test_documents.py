@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from luthier.cli.docs import commands, settings_page, with_help
+from luthier.cli.docs import commands, settings_page, with_checks, with_help
 from luthier.config.load import dotted, dump, load, parse
 from luthier.config.settings import Settings
 from luthier.core.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 FROZEN = Path(__file__).with_name("settings.txt")
-COMMANDS = ("run", "train", "resume", "compare", "chat", "export", "runs", "show", "doctor", "schema")
+COMMANDS = ("check", "split", "run", "train", "resume", "compare", "chat", "export", "runs", "show", "doctor", "schema")
 
 
 def test_the_list_of_settings_is_frozen():
@@ -63,6 +63,12 @@ def test_every_command_has_a_page_with_its_current_help(name: str):
     assert text == with_help(text, name, commands()[name]), (
         "its help is old; bring it up to date with: python -m luthier.cli.docs"
     )
+
+
+def test_the_table_of_checks_is_current():
+    text = (ROOT / "docs" / "commands" / "check.md").read_text(encoding="utf-8")
+    assert text == with_checks(text), "it is old; bring it up to date with: python -m luthier.cli.docs"
+    assert "| `duplicates` | unique |" in text
 
 
 def test_the_reference_of_settings_is_current():

@@ -1,13 +1,17 @@
 """`luthier check` and `luthier split` as a user calls them: what is said, how it ends, what is kept, what is written."""
 
+import gzip
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
-from command import luthier, refused
+from command import luthier, refused, start
 
 from luthier.core.parts import names
 from luthier.data.checking import DIMENSIONS
+from luthier.recipes.prepare import likely_rows
 
 SHIPPED = names("luthier.data.checks")
 OWN_CHECK = '''
@@ -183,6 +187,28 @@ def test_a_secret_is_quoted_by_no_check_and_stands_in_no_report(tmp_path: Path):
     called = luthier("check", path, "--report", tmp_path / "page.html", *only("private", "duplicates"))
     assert "private: card" in called.out and "duplicates: exact" in called.out
     assert card not in called.out and card not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_ctrl_c_ends_a_look_at_once_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write(tmp_path / "rows.jsonl", rows(20_000))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    process = start("check", path, "--fix", tmp_path / "clean.jsonl")
+    assert process.stderr is not None and "columns" in process.stderr.readline()  # it has begun to read
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "") and "stopped; nothing was written" in err
+    assert time.monotonic() - began < 10  # 0.7 s on an idle machine
+    assert list((tmp_path / "temporary").iterdir()) == [] and not (tmp_path / "clean.jsonl").exists()
+
+
+def test_the_bar_over_reading_knows_about_how_many_rows_there_are(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", rows(5000))
+    assert likely_rows(path) == pytest.approx(5000, rel=0.05)
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert likely_rows(packed) is None and likely_rows(rows(3)) is None
 
 
 def test_a_model_measures_rows_in_its_tokens(tmp_path: Path):

@@ -2,7 +2,8 @@
 
     python -m luthier.cli.docs docs
 
-A command's page is prose with the help between two marks; only what stands between them is replaced.
+A command's page is prose with the help between two marks, and `check.md` has the checks between two more; only what
+stands between them is replaced.
 `settings.md` is written whole.
 """
 
@@ -15,9 +16,12 @@ from pydantic import BaseModel
 
 from luthier.cli.main import app
 from luthier.config.settings import Settings
+from luthier.core import parts
 from luthier.core.types import JsonValue
+from luthier.data.examine import CHECKS, check_names
 
 BEGIN, END = "<!-- help, from the code -->", "<!-- end of help -->"
+BEGIN_CHECKS, END_CHECKS = "<!-- checks, from the code -->", "<!-- end of checks -->"
 _WIDTH = 100
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _WORDS = {"string": "text", "array": "list", "boolean": "`true`, `false`"}
@@ -37,10 +41,21 @@ def commands() -> dict[str, str]:
 def with_help(page: str, name: str, text: str) -> str:
     """Return a command's page with the help between the marks; a page without marks gets them at its end."""
     block = f"{BEGIN}\n```\n{text}\n```\n{END}"
-    before, begin, rest = page.partition(BEGIN)
-    if not begin:
+    if BEGIN not in page:
         return (page.rstrip() or f"# luthier {name}") + f"\n\n{block}\n"
-    return before + block + rest.partition(END)[2]
+    return _between(page, BEGIN, END, block)
+
+
+def with_checks(page: str) -> str:
+    """Return a page with the table of checks between its marks; a page without marks stays as it is."""
+    lines = ["| check | health | looks for | does not see |", "|---|---|---|---|"]
+    for name in check_names():
+        check = parts.load(CHECKS, name, "Check")
+        looks_for = (sys.modules[check.__module__].__doc__ or "").strip().partition("\n\n")[0]
+        cells = (f"`{name}`", check.dimension.replace("_", "-"), " ".join(looks_for.split()), check.blind)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    block = "\n".join([BEGIN_CHECKS, *lines, END_CHECKS])
+    return _between(page, BEGIN_CHECKS, END_CHECKS, block) if BEGIN_CHECKS in page else page
 
 
 def settings_page() -> str:
@@ -64,12 +79,17 @@ def write(folder: Path) -> list[Path]:
     pages = {folder / "settings.md": settings_page()}
     for name, text in commands().items():
         path = folder / "commands" / f"{name}.md"
-        pages[path] = with_help(path.read_text(encoding="utf-8") if path.exists() else "", name, text)
+        pages[path] = with_checks(with_help(path.read_text(encoding="utf-8") if path.exists() else "", name, text))
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(pages[path], encoding="utf-8")
     return changed
+
+
+def _between(page: str, begin: str, end: str, block: str) -> str:
+    before, _, rest = page.partition(begin)
+    return before + block + rest.partition(end)[2]
 
 
 def _sections(section: type[BaseModel], prefix: str) -> list[tuple[str, type[BaseModel]]]:

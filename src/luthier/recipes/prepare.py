@@ -76,7 +76,7 @@ def _read_source(desk: Desk, origin: Origin, source: Source | None) -> tuple[int
     rejected = Counter[str]()
     num_rows = 0
     with RowWriter(desk.run.read_rows(origin)) as writer, Journal(desk.run.rejected) as journal:
-        for row in desk.voice.track(f"read {origin}", _rows(desk, source), _likely_rows(source)):
+        for row in desk.voice.track(f"read {origin}", _rows(desk, source), likely_rows(source)):
             if isinstance(row, Row):
                 writer.write(row)
                 num_rows += 1
@@ -90,7 +90,7 @@ def _read_source(desk: Desk, origin: Origin, source: Source | None) -> tuple[int
     return num_rows, rejected
 
 
-def _likely_rows(source: Source | None) -> int | None:
+def likely_rows(source: Source | None) -> int | None:
     """Guess how many rows files hold from their size and first lines, for the bar alone; None where that tells nothing."""
     if not isinstance(source, str | Path) or str(source).startswith("hub:"):
         return None
@@ -139,6 +139,7 @@ def split_stage(desk: Desk, refuse_hollow: bool = True) -> None:
             keys, desk.settings.split, desk.settings.seed, desk.settings.data.test is not None, desk.settings.data.validation is not None,
             lambda done: bar.show(done), refuse_hollow,
         )  # fmt: skip
+    del keys  # the questions of a million rows, a gigabyte that the writing does not need
     _write_parts(desk, assignment)
     write_json(desk.run.certificate, assignment.certificate)
     counts = Counter(assignment.part)
