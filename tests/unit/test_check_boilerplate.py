@@ -139,6 +139,11 @@ def test_one_answer_to_many_questions_is_found_in_free_text_and_not_among_labels
     assert find(*labels) == {}
 
 
+def test_no_private_data_is_quoted() -> None:
+    found = find(*prose(50), row("You can reach all of us by mail to ana@example.org for the", 99))
+    assert "ana@" not in found["cut-answer"].detail and "for the" in found["cut-answer"].detail
+
+
 def test_only_what_is_trained_counts() -> None:
     bad, good = "As an AI language model, I refuse.", "It is a test."
     asked = Message("user", "What is it?")

@@ -12,11 +12,11 @@ _MOST_WORDS = 4000
 
 
 def unclosed(text: str) -> str | None:
-    """Say what stands open at the end: a code fence, or JSON that was begun; None if nothing does."""
+    """Return what stands open at the end, a code fence or the last words of JSON; None if nothing does."""
     if text.count("```") % 2:
-        return "an open code fence"
+        return text[text.rindex("```") :][:40]
     if text.lstrip()[:1] in ("{", "[") and _is_cut_json(text):
-        return "JSON that is not closed"
+        return "..." + text.rstrip()[-30:]
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from luthier.core.types import Content, Finding, Repair, Row
 from luthier.data.normal import place
+from luthier.data.private_spans import private_spans
 
 MOST_EXAMPLES = 3
 _MOST_CHARACTERS = 60
@@ -71,10 +72,18 @@ class Gathered:
 
 
 def shown(text: str) -> str:
-    """Return a text as an example: quoted, on one line, its control characters escaped, cut where it is long."""
-    line = " ".join(text[: 4 * _MOST_CHARACTERS].split())
+    """Return a text as an example: on one line, cut where it is long, control characters escaped, private data left out."""
+    line = " ".join(covered(text[: 4 * _MOST_CHARACTERS]).split())
     line = line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 3] + "..."
     return "'" + "".join(letter if letter.isprintable() else _escaped(letter) for letter in line) + "'"
+
+
+def covered(text: str) -> str:
+    """Return a text with dots for private data: findings are passed on to people who should not see it."""
+    out, end = "", 0
+    for span in private_spans(text):
+        out, end = f"{out}{text[end : span.start]}...", span.end
+    return out + text[end:]
 
 
 def safe_fix(row: Row, content: Content | None = None) -> Repair:

@@ -16,7 +16,7 @@ import numpy as np
 from luthier.core.types import Content, Conversation, Finding, Preference, Repair, Row, Text
 from luthier.data.checking import Context, Dimension
 from luthier.data.endings import breaks_off, ends_open, is_prose, repeated, unclosed
-from luthier.data.gathered import Fault, Gathered, shown
+from luthier.data.gathered import MOST_EXAMPLES, Fault, Gathered, shown
 from luthier.data.normal import answer, question
 from luthier.data.stock_phrases import stock_phrases
 
@@ -50,16 +50,17 @@ class Check:
         for text in _trained(row.content):
             if not isinstance(row.content, Text):
                 for kind, words in stock_phrases(text).items():
-                    seen.setdefault(kind, shown(words))
+                    seen.setdefault(kind, words)
             circle = repeated(text)
             if circle is not None:
-                seen.setdefault("repeats-itself", shown(circle))
+                seen.setdefault("repeats-itself", circle)
         last = answer(row)
         if last and isinstance(row.content, Conversation | Preference):
             self._look_at_last(position, row, last, seen)
-        for kind, example in seen.items():
+        for kind, words in seen.items():
             proposed = None if kind in _LOOK_ONLY else Repair(row.id, "set aside", safe=False)
-            self._found.add(kind, row, example, proposed)
+            wanted = self._found.count(kind) < MOST_EXAMPLES
+            self._found.add(kind, row, shown(words) if wanted else "", proposed)
         return ()
 
     def end(self) -> Iterator[Finding]:
@@ -76,7 +77,7 @@ class Check:
     def _look_at_last(self, position: int, row: Row, last: str, seen: dict[str, str]) -> None:
         asked = question(row)
         if copies(last, asked):
-            seen["copied-prompt"] = shown(last)
+            seen["copied-prompt"] = last
         opened = unclosed(last)
         if opened is not None:
             seen["unclosed-answer"] = opened
@@ -84,7 +85,7 @@ class Check:
             self._num_prose += 1
             kind = "cut-answer" if breaks_off(last) else "open-end" if ends_open(last) else None
             if kind is not None:
-                seen[kind] = shown("..." + last.rstrip()[-30:])
+                seen[kind] = "..." + last.rstrip()[-30:]
         if last.count(" ") >= _FREE_TEXT_SPACES:
             self._positions.append(position)
             self._answers.append(hash(last))

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from luthier.core.types import Content, Finding, Row
 from luthier.data.checking import Context, Dimension
-from luthier.data.gathered import Fault, Gathered, safe_fix, shown
+from luthier.data.gathered import Fault, Gathered, covered, safe_fix, shown
 from luthier.data.mojibake import unscrambled
 from luthier.data.odd_characters import KINDS, LASTING, cleaned, decomposed, odd_characters
 from luthier.data.passages import Passage, passages, rewritten
@@ -93,7 +93,8 @@ def _add_odd(text: str, seen: dict[str, str]) -> None:
 
 def _add_space(text: str, seen: dict[str, str]) -> None:
     if _trimmed(text) != text:
-        seen.setdefault("outer-space", ascii(text if len(text) < 24 else f"{text[:10]}...{text[-10:]}"))
+        plain = covered(text[:10] + "..." + text[-10:] if len(text) > 23 else text)
+        seen.setdefault("outer-space", ascii(plain))
     elif "  " in text and "```" not in text and _INNER_SPACE.search(text):
         seen.setdefault("inner-space", "")
 
