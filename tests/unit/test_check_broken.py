@@ -61,6 +61,15 @@ def test_a_filler_is_no_answer(answer: str) -> None:
     assert finding.severity == "warning" and not finding.repairs[0].safe
 
 
+def test_a_filler_that_many_rows_have_is_a_label() -> None:
+    labels = [talk(ASK, Message("assistant", "none" if line % 9 else "some"), line=line) for line in range(99)]
+    assert find(labels)["placeholder-answer"].severity == "info"
+    assert (
+        find([*labels[1:5], *(talk(ASK, ANSWER, line=200 + n) for n in range(300))])["placeholder-answer"].severity
+        == "warning"
+    )
+
+
 @pytest.mark.parametrize("answer", ["no", "0", "?", "Nothing.", "None of them fits.", "!", "banana"])
 def test_a_short_answer_is_an_answer(answer: str) -> None:
     assert find([talk(ASK, Message("assistant", answer))]) == {}

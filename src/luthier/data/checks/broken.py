@@ -30,9 +30,11 @@ class Check:
     def __init__(self, context: Context) -> None:
         self._rejected = context.rejected
         self._found = Gathered()
+        self._num_rows = 0
 
     def see(self, position: int, row: Row) -> Iterable[Finding]:
         """Look at the row's turns; a document has none."""
+        self._num_rows += 1
         for kind, example in _faults_of(row.content):
             drops = kind == "placeholder-answer"
             self._found.add(kind, row, example, Repair(row.id, "set aside", safe=False) if drops else None)
@@ -44,7 +46,9 @@ class Check:
         for row in self._rejected:
             by_rule[row.rule].append(row)
         yield from (_set_aside(rule, rows) for rule, rows in by_rule.items())
-        yield from self._found.findings("broken", _FAULTS)
+        as_label = self._found.count("placeholder-answer") > max(_LABEL_ROWS, _LABEL_SHARE * self._num_rows)
+        faults = {**_FAULTS, "placeholder-answer": _FILLER_AS_LABEL} if as_label else _FAULTS
+        yield from self._found.findings("broken", faults)
 
 
 def _set_aside(rule: str, rows: Sequence[Rejected]) -> Finding:
@@ -112,6 +116,7 @@ def _name(call: JsonObject) -> str:
 
 _MARKS = re.compile(r"(?:<{7}|>{7}) \S{1,40}")
 _LONGEST_FILLER = 24
+_LABEL_ROWS, _LABEL_SHARE = 5, 0.02
 _FILLERS = frozenset(
     (
         "n/a;na;none;null;nil;nan;undefined;todo;tbd;fixme;xxx;placeholder;empty;missing;your answer here;answer here;"
@@ -159,6 +164,12 @@ _FAULTS: dict[str, Fault] = {
         "Nothing needs to be done if people write like that; look whether an answer between them was lost.",
     ),
 }
+_FILLER_AS_LABEL = Fault(
+    "info",
+    0.5,
+    "have a filler for an answer, so many that it seems to be a label",
+    "Nothing needs to be done if it is one of the labels.",
+)
 _FIXES: dict[str, str] = {
     "invalid-json": "Write each row as one line of strict JSON: double quotes, no comments, no trailing comma, no raw line end within a text.",
     "bad-encoding": "Write the whole file as UTF-8; these lines were written in another encoding.",
