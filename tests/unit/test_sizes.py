@@ -46,7 +46,7 @@ def test_a_missing_field_is_named():
         shape_of({"hidden_size": 64, "num_hidden_layers": 2})
 
 
-def test_the_activations_that_are_kept_stay_below_the_estimate():
+def test_the_activations_that_are_kept_are_near_the_estimate():
     """What the backward pass keeps, measured, against the part of the estimate that grows with the tokens."""
     model = tiny_model().train()
     shape = shape_of(model.config.to_dict())
@@ -64,16 +64,18 @@ def test_the_activations_that_are_kept_stay_below_the_estimate():
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             policy.weighted_nll(batch)
-        estimate = [
-            training_bytes(shape, 0, "float32", tokens, checkpointing=checkpointing) for tokens in (0, batch.num_tokens)
-        ]
-        assert sum(kept.values()) <= 1.6 * (estimate[1] - estimate[0])
+        none, all_of_it = (
+            training_bytes(shape, 0, "float32", size, checkpointing=checkpointing, score_elements=squares)
+            for size, squares in [(0, 0), (batch.tokens_BL.size, sum(place * place for place in batch.places))]
+        )
+        least = 0.0 if checkpointing else 0.9  # the layer that is computed again is kept later than this sees
+        assert least * (all_of_it - none) <= sum(kept.values()) <= 1.1 * (all_of_it - none)
 
 
 def test_the_estimate_grows_with_what_is_trained_and_shrinks_with_checkpointing():
     shape = Shape(num_weights=10**9, hidden_size=2048, num_layers=20, vocab_size=32_000, inner_size=8192)
     full = training_bytes(shape, 10**9, "float32", 4096, checkpointing=False)
-    assert full > training_bytes(shape, 10**7, "float32", 4096, checkpointing=False) + 15 * 10**9
+    assert full > training_bytes(shape, 10**7, "float32", 4096, checkpointing=False) + 11 * 10**9
     assert full > training_bytes(shape, 10**9, "bfloat16", 4096, checkpointing=False)
     assert full > training_bytes(shape, 10**9, "float32", 4096, checkpointing=True)
     assert full > training_bytes(shape, 10**9, "float32", 1024, checkpointing=False)

@@ -107,16 +107,24 @@ def steps_of_epoch(lengths: np.ndarray, batch_tokens: int, seed: int, epoch: int
 def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, layout: Layout) -> Iterator[Batch]:
     """Cut one step into batches of at most `micro_tokens` positions, padding included, longest rows first."""
     by_length = indices[np.argsort(store.lengths[indices], kind="stable")[::-1]]
-    lengths = store.lengths[by_length]
-    start = 0
-    while start < len(by_length):
-        if layout == "packed":
-            end = start + max(1, int(np.searchsorted(np.cumsum(_place(lengths[start:])), micro_tokens, side="right")))
-            yield packed(store, by_length[start:end])
-        else:
-            end = start + max(1, micro_tokens // int(lengths[start]))
-            yield padded(store, by_length[start:end])
-        start = end
+    lay = packed if layout == "packed" else padded
+    for cut in _cuts(store.lengths[by_length], micro_tokens, layout):
+        yield lay(store, by_length[cut])
+
+
+def heaviest(lengths: np.ndarray, micro_tokens: int, layout: Layout, longest_kept: int) -> tuple[int, int]:
+    """Return the most positions of one micro-batch of a step, and the most squares of its rows' places.
+
+    Rows of more than `longest_kept` tokens do not count to the squares, which are what attention keeps of its scores.
+    """
+    in_order = np.sort(lengths)[::-1]
+    places = _place(in_order) if layout == "packed" else in_order
+    positions = squares = 0
+    for cut in _cuts(in_order, micro_tokens, layout):
+        own = places[cut] if layout == "packed" else np.full_like(places[cut], places[cut.start])
+        kept = own[own <= longest_kept]
+        positions, squares = max(positions, int(own.sum())), max(squares, int((kept * kept).sum()))
+    return positions, squares
 
 
 def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
@@ -128,6 +136,20 @@ def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
 def packed(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
     """Lay sequences one behind another in a single row, each padded on the right to a multiple of `PLACE`."""
     return _lay(store, indices, _place(store.lengths[np.asarray(indices)]), "packed")
+
+
+def _cuts(lengths: np.ndarray, micro_tokens: int, layout: Layout) -> Iterator[slice]:
+    """Yield the rows of each micro-batch, in a step whose rows come longest first."""
+    ends = np.cumsum(_place(lengths))
+    start = 0
+    while start < len(lengths):
+        if layout == "packed":
+            before = ends[start - 1] if start else 0
+            end = max(start + 1, int(np.searchsorted(ends, before + micro_tokens, side="right")))
+        else:
+            end = min(len(lengths), start + max(1, micro_tokens // int(lengths[start])))
+        yield slice(start, end)
+        start = end
 
 
 def _place(lengths: np.ndarray) -> np.ndarray:

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from luthier.core.errors import ModelError
 from luthier.core.types import JsonObject
+from luthier.kernels.head import CHUNK
 
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-_PROCESS_BYTES = 700 * 2**20
+# What the heap of a CPU process holds beyond what lives: bytes, and layers of activations. Fitted to bench/memory.py
+# (glibc 2.36, the starter); oneDNN, which multiplies bfloat16, asks for aligned scratch memory that glibc seldom reuses.
+_HEAP = {"bfloat16": (290 * 2**20, 5.2), "float16": (290 * 2**20, 5.2), "float32": (0, 1.8)}
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Shape:
     num_layers: int
     vocab_size: int
     inner_size: int
+    num_heads: int = 1
 
 
 def shape_of(config: JsonObject) -> Shape:
@@ -35,24 +39,48 @@ def shape_of(config: JsonObject) -> Shape:
     attention = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size
     experts = _number(text, "num_experts", _number(text, "num_local_experts", 1))
     embeddings = vocab * hidden * (1 if text.get("tie_word_embeddings", False) else 2)
-    return Shape(embeddings + layers * (attention + 3 * hidden * inner * experts), hidden, layers, vocab, inner)
+    return Shape(embeddings + layers * (attention + 3 * hidden * inner * experts), hidden, layers, vocab, inner, heads)
 
 
-def training_bytes(shape: Shape, num_trained: int, dtype: str, micro_tokens: int, *, checkpointing: bool) -> int:
-    """Estimate the memory that training takes, in bytes.
+def training_bytes(
+    shape: Shape, num_trained: int, dtype: str, micro_tokens: int, *, checkpointing: bool, score_elements: int = 0
+) -> int:
+    """Estimate the memory that training takes beside what the process holds without a model, in bytes.
 
-    Weights in `dtype`; for each trained weight a float32 master, two averages and a gradient
-    (16 bytes); per token and layer about 14 hidden and 4 inner activations in `dtype` that the
-    backward pass needs (Korthikanti et al. 2022, arXiv 2205.05198, without the attention scores,
-    which are not kept), or with checkpointing one hidden state and all of one layer; logits of one chunk.
+    Weights in `dtype`; for each trained weight two averages and a gradient in float32, and where `dtype` is
+    smaller a master and its gradient; what the backward pass needs of `micro_tokens` tokens; logits of one
+    chunk and the gradient of the output layer. `score_elements` are the attention scores that one layer
+    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none.
     """
     size = _BYTES[dtype]
-    weights = shape.num_weights * size + num_trained * (16 + size)
-    whole_layer = 14 * shape.hidden_size + 4 * shape.inner_size
-    per_token = shape.num_layers * shape.hidden_size + whole_layer if checkpointing else shape.num_layers * whole_layer
-    activations = micro_tokens * per_token * size
-    head = 512 * shape.vocab_size * 12 + shape.vocab_size * shape.hidden_size * 4
-    return _PROCESS_BYTES + weights + activations + head
+    weights = shape.num_weights * size + num_trained * (12 + (4 + size if size < 4 else 0))
+    layer = micro_tokens * layer_bytes(shape, dtype) + score_elements * shape.num_heads * size
+    states = micro_tokens * shape.hidden_size * size
+    activations = layer + shape.num_layers * states if checkpointing else shape.num_layers * layer
+    head = CHUNK * shape.vocab_size * (8 + 2 * size) + shape.vocab_size * shape.hidden_size * 8
+    return weights + activations + head
+
+
+def heap_bytes(shape: Shape, dtype: str, micro_tokens: int) -> int:
+    """Estimate the freed memory that a process on a CPU still holds at its peak, in bytes."""
+    fixed, layers = _HEAP[dtype]
+    return fixed + int(layers * micro_tokens * layer_bytes(shape, dtype))
+
+
+def lora_weights(shape: Shape, rank: int) -> int:
+    """Return the weights that LoRA adds where it adapts every linear layer, all heads counted as query heads."""
+    return shape.num_layers * rank * (8 * shape.hidden_size + 3 * (shape.hidden_size + shape.inner_size))
+
+
+def layer_bytes(shape: Shape, dtype: str) -> int:
+    """Return what one layer keeps of one token for the backward pass, attention scores left out.
+
+    In the terms of Korthikanti et al. 2022 (arXiv 2205.05198): the gate, both its products and the activation
+    of the inner layer; queries, keys and values, the states before and behind each product and norm. A norm
+    computes in float32, so of its two inputs float32 copies are kept.
+    """
+    size = _BYTES[dtype]
+    return (4 * shape.inner_size + 9 * shape.hidden_size) * size + 2 * shape.hidden_size * 4
 
 
 def training_flops(shape: Shape, num_tokens: int) -> int:

@@ -7,7 +7,7 @@ from luthier.core.hardware import hardware
 from luthier.core.types import JsonObject
 from luthier.kernels.rates import faster_dtype
 from luthier.models.load import STARTER
-from luthier.models.sizes import Shape, training_bytes
+from luthier.models.sizes import Shape, lora_weights, training_bytes
 from luthier.recipes.environment import environment
 from luthier.recipes.voice import Voice
 
@@ -78,8 +78,7 @@ def _fit(name: str, shape: Shape, free: int, rate: float) -> JsonObject:
 
 
 def _bytes(shape: Shape) -> int:
-    trained = shape.num_layers * _LORA_RANK * (8 * shape.hidden_size + 3 * (shape.hidden_size + shape.inner_size))
-    return training_bytes(shape, trained, "bfloat16", _MICRO_TOKENS, checkpointing=False)
+    return training_bytes(shape, lora_weights(shape, _LORA_RANK), "bfloat16", _MICRO_TOKENS, checkpointing=False)
 
 
 def _gib(value: object) -> str:

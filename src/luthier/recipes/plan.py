@@ -16,15 +16,18 @@ from luthier.core.journal import entries
 from luthier.core.rundir import write_json
 from luthier.core.types import PARTS, JsonObject, Rendered
 from luthier.data.ledger import Ledger
-from luthier.data.loader import SequenceStore, micro_batches, packed, padded, steps_of_epoch
+from luthier.data.loader import SequenceStore, heaviest, micro_batches, packed, padded, steps_of_epoch
+from luthier.kernels import attention
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
-from luthier.models.sizes import Shape, shape_of, training_bytes
+from luthier.models.sizes import Shape, heap_bytes, lora_weights, shape_of, training_bytes
 from luthier.recipes.job import Job, RenderedPart
 from luthier.train import rule
+from luthier.train.clock import memory_bytes
 
 _MICRO_TOKENS = 8192
 _TENSOR_BYTES_PER_TRAINED = 12
+_STEPS_WEIGHED = 200
 
 
 def plan_stage(job: Job) -> None:
@@ -165,49 +168,53 @@ def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
     assert train.micro_tokens and job.settings.model.dtype and train.lora.rank
     if train.micro_tokens < store.lengths.max():
         job.resolve({"train.micro_tokens": int(store.lengths.max())})
-    num_trained = sizes.num_weights if train.method == "full" else _lora_weights(sizes, train.lora.rank)
-    needed = training_bytes(
-        sizes, num_trained, job.settings.model.dtype, train.micro_tokens, checkpointing=train.gradient_checkpointing
+    needed = _training_bytes(
+        job, store, train.method == "full", train.micro_tokens, checkpointing=train.gradient_checkpointing
     )
     machine = hardware(job.run.path)
     free = torch.cuda.mem_get_info()[0] if job.device == "cuda" else machine.free_memory_bytes
     if needed > free:
-        advice = _what_helps(job, store, num_trained, free)
         raise ResourceError(
-            f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; {advice}."
+            f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; {_what_helps(job, store, free)}."
         )
+    num_trained = sizes.num_weights if train.method == "full" else lora_weights(sizes, train.lora.rank)
     disk = (train.keep + 2) * num_trained * _TENSOR_BYTES_PER_TRAINED + 4 * sizes.num_weights
     if disk > machine.free_disk_bytes:
         raise ResourceError(
             f"checkpoints and package need about {disk / 2**30:.1f} GiB in {job.run.path} and {machine.free_disk_bytes / 2**30:.1f} GiB are free; "
             "choose another --out, or a smaller train.keep."
         )
-    return needed
+    return needed if job.device == "cuda" else needed + memory_bytes()
 
 
-def _what_helps(job: Job, store: SequenceStore, num_trained: int, free: int) -> str:
+def _training_bytes(job: Job, store: SequenceStore, full: bool, micro_tokens: int, *, checkpointing: bool) -> int:
+    """What training adds to this process, with the heaviest micro-batch among the first steps to come."""
+    train, sizes, on_cpu = job.settings.train, shape(job), job.device == "cpu"
+    assert train.batch_tokens and train.lora.rank
+    layout = train.layout or "packed"
+    longest_kept = attention.LONGEST_SHORT.get(job.dtype, 0) if layout == "packed" and on_cpu else 0
+    steps = steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0)[:_STEPS_WEIGHED]
+    weighed = [heaviest(store.lengths[step], micro_tokens, layout, longest_kept) for step in steps]
+    positions, squares = (max(figures) for figures in zip(*weighed, strict=True))
+    dtype = str(job.dtype).removeprefix("torch.")
+    living = training_bytes(
+        sizes, sizes.num_weights if full else lora_weights(sizes, train.lora.rank), dtype, positions,
+        checkpointing=checkpointing, score_elements=squares,
+    )  # fmt: skip
+    return living + (heap_bytes(sizes, dtype, positions) if on_cpu else 0)
+
+
+def _what_helps(job: Job, store: SequenceStore, free: int) -> str:
     """Name the setting that makes the training fit, the one that costs least first."""
-    train, sizes = job.settings.train, shape(job)
-    longest = int(store.lengths.max())
-    assert train.lora.rank
-
-    def fits(trained: int, micro_tokens: int, *, checkpointing: bool) -> bool:
-        return (
-            training_bytes(sizes, trained, job.settings.model.dtype or "", micro_tokens, checkpointing=checkpointing)
-            <= free
-        )
-
-    if fits(num_trained, longest, checkpointing=train.gradient_checkpointing):
+    train = job.settings.train
+    longest, full = int(store.lengths.max()), train.method == "full"
+    if _training_bytes(job, store, full, longest, checkpointing=train.gradient_checkpointing) <= free:
         return f"try --set train.micro_tokens={longest}, which is the longest row"
-    if fits(num_trained, longest, checkpointing=True):
+    if _training_bytes(job, store, full, longest, checkpointing=True) <= free:
         return f"try --set train.gradient_checkpointing=true --set train.micro_tokens={longest}"
-    if train.method == "full" and fits(_lora_weights(sizes, train.lora.rank), longest, checkpointing=True):
+    if full and _training_bytes(job, store, False, longest, checkpointing=True) <= free:
         return f"try --set train.method=lora --set train.gradient_checkpointing=true --set train.micro_tokens={longest}"
     return "no setting makes this model fit; choose a smaller one (`luthier doctor` lists those that fit), or --set train.max_length lower"
-
-
-def _lora_weights(sizes: Shape, rank: int) -> int:
-    return int(sizes.num_weights * min(1.0, 2 * rank / max(1, sizes.hidden_size)))
 
 
 def _measure(job: Job, store: SequenceStore) -> JsonObject:
