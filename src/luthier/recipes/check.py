@@ -95,7 +95,7 @@ def looking(source: Source | None, settings: Settings, voice: Voice, names: Iter
         found = examined(checks, _measured(lookup, lengths), len(lookup), voice)
         rejected = rejected_rows(run)
         summary = Summary(len(lookup) + len(rejected), len(rejected), _histogram(lengths))
-        words = _Words(context, rejected)
+        words = _Words(context, rejected, found)
         yield Look(desk, context, checks, {name: words.of(checks[name], found[name]) for name in checks}, summary)
         lookup.close()
 
@@ -143,31 +143,31 @@ def mended(check: Check, finding: Finding, row: Row) -> Content | None:
 class _Words:
     """Finds the places of rows by their ids, and words for those that serve as examples."""
 
-    def __init__(self, context: Context, rejected: Iterable[Rejected]) -> None:
+    def __init__(self, context: Context, rejected: Iterable[Rejected], found: Mapping[str, list[Finding]]) -> None:
+        named = {id for findings in found.values() for finding in findings for id in finding.rows}
         self._context = context
-        self._rejected = {row.id: row for row in rejected}
+        self._rejected = {row.id: row for row in rejected if row.id in named}
+        self._places = {id: place_of(row) for id, row in self._rejected.items()}
+        self._positions: dict[str, int] = {}
+        for position, place in enumerate(context.places or ()):
+            if place.id in named:
+                self._positions[place.id] = position
+                self._places[place.id] = place
 
     def of(self, check: Check, findings: list[Finding]) -> Found:
-        named = {row for finding in findings for row in finding.rows}
-        positions: dict[str, int] = {}
-        places = {id: place_of(row) for id, row in self._rejected.items() if id in named}
-        for position, place in enumerate(self._context.places or ()):
-            if place.id in named:
-                positions[place.id] = position
-                places[place.id] = place
-        return Found(tuple(findings), places, dict(self._excerpts(check, findings, positions)))
+        """Return what a check found, with the places of all rows that it names."""
+        places = {id: self._places[id] for finding in findings for id in finding.rows}
+        return Found(tuple(findings), places, dict(self._excerpts(check, findings)))
 
-    def _excerpts(
-        self, check: Check, findings: list[Finding], positions: Mapping[str, int]
-    ) -> Iterator[tuple[str, Excerpt]]:
+    def _excerpts(self, check: Check, findings: list[Finding]) -> Iterator[tuple[str, Excerpt]]:
         shown: Counter[tuple[str, str]] = Counter()
         for finding in worst_first(findings):
             shown[finding.kind, finding.severity] += 1
             if shown[finding.kind, finding.severity] > _EXAMPLES:
                 continue
             for id in finding.rows[:_EXAMPLES]:
-                if id in positions:
-                    row = self._context.row_at(positions[id])
+                if id in self._positions:
+                    row = self._context.row_at(self._positions[id])
                     words = excerpt(row, mended(check, finding, row))
                     yield id, Excerpt(words.after or _HIDDEN) if check.dimension == "private" else words
                 elif id in self._rejected:
