@@ -6,6 +6,7 @@ not claimed stands in NOT_CLAIMED with its reason, and a test holds the two list
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from luthier.config.settings import CheckSettings, DataSettings
 from luthier.core.types import Finding, JsonObject, Rejected, Row
 from luthier.data.checking import Context
 from luthier.data.examine import examine, make_checks
+from luthier.data.odd_characters import LASTING
 from luthier.data.passages import passages
 from luthier.data.private_spans import KINDS
 from luthier.data.read import read
@@ -234,6 +236,21 @@ def test_mojibake_is_repaired_to_the_right_text() -> None:
             assert issue["right_text"] in [passage.text for passage in passages(mended)]  # type: ignore[index]
     for line in manifest()["encoding_mojibake.jsonl"]["right_lines_with_non_ascii"]:  # type: ignore[union-attr]
         assert check["characters"].repair(rows[line].content) == rows[line].content  # type: ignore[attr-defined,index]
+
+
+@pytest.mark.parametrize("file", ["control_chars.jsonl", "encoding_mojibake.jsonl", "pii.jsonl", "everything.jsonl"])
+def test_a_safe_repair_cures_its_finding_and_a_proposal_does_too(file: str) -> None:
+    looked = looked_at(file)
+    rows = {row.id: row for row in looked.rows}
+    for name in ("characters", "private"):
+        check = make_checks([name], Context(CheckSettings(), 0, lambda: iter(()), looked.rows.__getitem__))[name]
+        for finding in looked.findings[name]:
+            assert len(finding.repairs) == len(finding.rows) or finding.kind in LASTING
+            for repair in finding.repairs:
+                row = rows[repair.row]
+                content = repair.content or check.repair(row.content)  # type: ignore[attr-defined]
+                left = look([replace(row, content=content)], [], (name,))[name]
+                assert finding.kind not in {one.kind for one in left}
 
 
 @pytest.mark.parametrize(
