@@ -1,6 +1,8 @@
 """Which rows belong together: the same question, nearly the same question, or the same group."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from array import array
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from luthier.core.errors import SettingsError
 from luthier.data.minhash import Progress, near_pairs
-from luthier.data.normal import normalized
+from luthier.data.normal import normalized, text_key
 from luthier.data.shingles import Form, ShingleSets, distinct, shingle_sets
 
 _LOWEST_THRESHOLD = 0.3
@@ -25,7 +27,7 @@ class Links:
     """
 
     asked_N: np.ndarray
-    questions: list[str]
+    questions: Sequence[str]
     left_P: np.ndarray
     right_P: np.ndarray
     sets: tuple[ShingleSets, ...]
@@ -75,19 +77,51 @@ def link(
             f"split.near_duplicate is {threshold:g}; below {_LOWEST_THRESHOLD} unrelated questions count as alike. "
             "Use 0.3 to 1 (1 keeps only equal questions together)."
         )
-    numbers: dict[str, int] = {}
-    asked = [numbers.setdefault(normalized(text), len(numbers)) for text in questions]
-    sets = shingle_sets(list(numbers), form) if threshold < 1 else ()
+    asked = array("q")
+    first = array("q")
+    fresh = _fresh(questions, asked, first)
+    if threshold < 1:
+        sets = shingle_sets(fresh, form)
+    else:
+        sets = ()
+        deque(fresh, maxlen=0)
+    distinct_questions = Questions(questions, first)
     total = sum(len(kind.members_N) for kind in sets)
     codes = np.empty(0, dtype=np.int64)
     done = 0
     for kind in sets:
         left_P, right_P = near_pairs(kind, threshold, _within(progress, done, len(kind.members_N), total))
-        codes = np.concatenate([codes, kind.members_N[left_P] * len(numbers) + kind.members_N[right_P]])
+        codes = np.concatenate([codes, kind.members_N[left_P] * len(first) + kind.members_N[right_P]])
         done += len(kind.members_N)
     # Texts of middle length are compared in both ways and can be found twice.
-    left_P, right_P = np.divmod(distinct(codes), max(1, len(numbers)))
-    return Links(np.array(asked, dtype=np.int64), list(numbers), left_P, right_P, sets)
+    left_P, right_P = np.divmod(distinct(codes), max(1, len(first)))
+    return Links(np.array(asked, dtype=np.int64), distinct_questions, left_P, right_P, sets)
+
+
+class Questions(Sequence[str]):
+    """The different questions in their normalized form, made anew at each look: held twice, a million would not fit."""
+
+    def __init__(self, texts: Sequence[str], first: Sequence[int]) -> None:
+        self._texts = texts
+        self._first = first
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __getitem__(self, number: int) -> str:  # type: ignore[override]
+        return normalized(self._texts[self._first[number]])
+
+
+def _fresh(texts: Sequence[str], asked: "array[int]", first: "array[int]") -> Iterator[str]:
+    """Yield each normalized text that was not there before, entering for every text its number and its first place."""
+    numbers: dict[bytes, int] = {}
+    for place, text in enumerate(texts):
+        plain = normalized(text)
+        number = numbers.setdefault(text_key(plain), len(numbers))
+        asked.append(number)
+        if number == len(first):
+            first.append(place)
+            yield plain
 
 
 def _within(progress: Progress | None, done: int, share: int, total: int) -> Progress | None:

@@ -213,7 +213,7 @@ class Deal:
 
 
 def _neighbours(links: Links) -> list[list[int]]:
-    neighbours: list[list[int]] = [[] for _ in links.questions]
+    neighbours: list[list[int]] = [[] for _ in range(len(links.questions))]
     for left, right in zip(links.left_P.tolist(), links.right_P.tolist()):
         neighbours[left].append(right)
         neighbours[right].append(left)

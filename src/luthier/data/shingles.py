@@ -10,10 +10,10 @@ Suffixes: N sets, S shingles over all sets, P pairs.
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, groupby
+from itertools import chain, compress, groupby, islice
 
 import numpy as np
 
@@ -88,29 +88,35 @@ class ShingleSets:
         return np.bincount(twice, minlength=len(left_P))
 
 
-def shingle_sets(texts: Sequence[str], form: Form | None = None) -> tuple[ShingleSets, ShingleSets]:
+def shingle_sets(texts: Iterable[str], form: Form | None = None) -> tuple[ShingleSets, ShingleSets]:
     """Return the sets of characters of the short texts and the sets of words of the long ones.
 
-    `texts` are normalized. What nearly all of them share is their form, not what they say, and is
-    left out first; see `without_form`. Texts that were picked out of others bring the `form` of those.
+    `texts` are normalized, and are not kept. What nearly all of them share is their form, not what they say,
+    and is left out first; see `without_form`. Texts that were picked out of others bring the `form` of those.
     """
-    matter = without_form(texts, form)
-    lengths = [text.count(" ") + 1 for text in matter]
-    short = [place for place, length in enumerate(lengths) if length < _NO_LONGER_SHORT_WORDS and matter[place]]
-    long = [place for place, length in enumerate(lengths) if length >= _LONG_WORDS]
-    return _sets(matter, short, _character_codes, _CHARACTERS), _sets(matter, long, _Words().codes, _WORDS)
+    short, long = _Shingler(_character_codes, _CHARACTERS), _Shingler(_Words().codes, _WORDS)
+    for number, matter in enumerate(without_form(texts, form)):
+        num_words = matter.count(" ") + 1
+        if num_words < _NO_LONGER_SHORT_WORDS and matter:
+            short.add(number, matter)
+        if num_words >= _LONG_WORDS:
+            long.add(number, matter)
+    return short.sets(), long.sets()
 
 
-def without_form(texts: Sequence[str], form: Form | None = None) -> list[str]:
+def without_form(texts: Iterable[str], form: Form | None = None) -> Iterator[str]:
     """Leave out the words of a form that the texts were filled into, such as an instruction in every prompt.
 
     The form is every word trigram that stands in at least 90 % of the first 1,000 texts (of 20 or more).
     Without this, rows under one long instruction would all be near-duplicates. A text keeps its form when
     no four words beside each other would be left, since then the form is most of what it says.
     """
+    stream = iter(texts)
+    head = list(islice(stream, FORM_SAMPLE))
     if form is None:
-        form = find_form(texts)
-    return [_matter(text, form) for text in texts] if form else list(texts)
+        form = find_form(head)
+    for text in chain(head, stream):
+        yield _matter(text, form) if form else text
 
 
 def find_form(texts: Sequence[str]) -> Form:
@@ -145,20 +151,36 @@ def distinct(values: np.ndarray) -> np.ndarray:
     return values[np.flatnonzero(np.r_[True, values[1:] != values[:-1]])] if len(values) else values
 
 
-def _sets(texts: Sequence[str], members: Sequence[int], codes: "_Codes", width: int) -> ShingleSets:
-    """Shingle the texts a batch at a time: the cost of a numpy call is shared by a thousand of them."""
-    ids = array("i")
-    starts = np.zeros(len(members) + 1, dtype=np.int64)
-    for begin in range(0, len(members), _TEXTS_A_BATCH):
-        batch = members[begin : begin + _TEXTS_A_BATCH]
-        owner_S, ids_S = _distinct_windows([codes(texts[place]) for place in batch], width)
-        ids.frombytes(ids_S.tobytes())
-        starts[begin + 1 : begin + 1 + len(batch)] = np.bincount(owner_S, minlength=len(batch))
-    np.cumsum(starts, out=starts)
-    return ShingleSets(np.array(members, dtype=np.int64), starts, np.frombuffer(ids, dtype=np.int32))
+class _Shingler:
+    """Makes sets of one kind from texts in a stream, a thousand at a time to share the cost of a numpy call."""
 
+    def __init__(self, codes: Callable[[str], np.ndarray], width: int) -> None:
+        self._codes = codes
+        self._width = width
+        self._members = array("q")
+        self._sizes = array("q")
+        self._ids = array("i")
+        self._batch: list[np.ndarray] = []
 
-_Codes = Callable[[str], np.ndarray]
+    def add(self, member: int, text: str) -> None:
+        """Take the next text."""
+        self._members.append(member)
+        self._batch.append(self._codes(text))
+        if len(self._batch) == _TEXTS_A_BATCH:
+            self._flush()
+
+    def sets(self) -> ShingleSets:
+        """Return the sets of all texts."""
+        if self._batch:
+            self._flush()
+        starts = np.concatenate([[0], np.cumsum(np.array(self._sizes, dtype=np.int64))])
+        return ShingleSets(np.array(self._members, dtype=np.int64), starts, np.frombuffer(self._ids, dtype=np.int32))
+
+    def _flush(self) -> None:
+        owner_S, ids_S = _distinct_windows(self._batch, self._width)
+        self._ids.frombytes(ids_S.tobytes())
+        self._sizes.frombytes(np.bincount(owner_S, minlength=len(self._batch)).tobytes())
+        self._batch = []
 
 
 def _character_codes(text: str) -> np.ndarray:
