@@ -5,16 +5,25 @@
 
 prints the precision among the first 50 and 100 (after `--show N` also the rows). The judgements are in
 `label_errors_judged.jsonl` beside this file; a row that nobody judged is counted as such and never as an error.
+
+    python bench/label_errors.py ../shared/data/tasks/banking77/train.jsonl --flip 0.2
+
+gives a fifth of the rows another label, each of the others being as likely, and prints how many of those are found.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from luthier.config.settings import DataSettings
+from luthier.core.hashing import generator
 from luthier.core.types import Finding, Row
+from luthier.data.answers_kind import with_answer
 from luthier.data.checking import context_of
 from luthier.data.checks.label_errors import Check
 from luthier.data.examine import examine
@@ -29,9 +38,13 @@ def main() -> None:
     """Rank one file and print the figures."""
     arguments = _arguments()
     rows = [row for row in read(str(arguments.data), DataSettings(), lambda _: None) if isinstance(row, Row)]
+    right = dict(flipped(rows, arguments.flip))
     started = time.monotonic()
     ranking = list(ranked(rows))
     print(f"{len(rows):,} rows, {len(ranking):,} doubted, {time.monotonic() - started:.0f} s")
+    if right:
+        print(found_flips([(row.id, suggested) for row, suggested, _ in ranking], right))
+        return
     judged = judgements(arguments.data)
     for most in (50, 100):
         print(precision([(row.line, suggested) for row, suggested, _ in ranking[:most]], judged))
@@ -47,6 +60,25 @@ def ranked(rows: list[Row]) -> Iterator[tuple[Row, str, float]]:
         if finding.repairs:
             row = by_id[finding.rows[0]]
             yield row, _suggested(finding, row), finding.confidence
+
+
+def flipped(rows: list[Row], share: float) -> Iterator[tuple[str, str]]:
+    """Give a share of the rows another label, in place; yield their ids with the labels that they had."""
+    rng = generator("flips", 0)
+    labels = sorted({answer(row) for row in rows})
+    for place in np.flatnonzero(rng.random(len(rows)) < share).tolist():
+        row = rows[place]
+        others = [label for label in labels if label != answer(row)]
+        yield row.id, answer(row)
+        rows[place] = dataclasses.replace(row, content=with_answer(row.content, others[rng.integers(len(others))]))
+
+
+def found_flips(ranking: list[tuple[str, str]], right: dict[str, str]) -> str:
+    """Return a line with precision and recall of the doubts, and how often the suggestion is the label that was."""
+    hits = [(row, suggested) for row, suggested in ranking if row in right]
+    mended = sum(right[row] == suggested for row, suggested in hits)
+    precision, recall = len(hits) / max(1, len(ranking)), len(hits) / len(right)
+    return f"{len(right):,} flipped: precision {precision:.2f}, recall {recall:.2f}, suggestion right {mended / max(1, len(hits)):.2f}"
 
 
 def judgements(data: Path) -> dict[tuple[int, str], str]:
@@ -74,6 +106,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--show", type=int, default=0, help="print this many rows of the ranking")
+    parser.add_argument(
+        "--flip", type=float, default=0.0, help="plant errors: the share of rows that get another label"
+    )
     return parser.parse_args()
 
 

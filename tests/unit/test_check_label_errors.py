@@ -121,6 +121,19 @@ def test_the_confident_joint_is_that_of_the_paper() -> None:
     assert found.estimated_share == pytest.approx(1 / 6)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_doubts_are_those_of_cleanlab(seed: int) -> None:
+    cleanlab = pytest.importorskip("cleanlab.filter", reason="cleanlab is the oracle and no dependency")
+    rng = np.random.default_rng(seed)
+    given = rng.integers(0, 5, 500)
+    scores = rng.normal(size=(500, 5)) + 3 * np.eye(5)[np.where(rng.random(500) < 0.85, given, rng.integers(0, 5, 500))]
+    probability = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    theirs = cleanlab.find_label_issues(
+        given, probability, filter_by="confident_learning", return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    assert doubts(probability, given).row.tolist() == theirs.tolist()
+
+
 def test_folds_hold_whole_clusters_and_every_class() -> None:
     classes = np.arange(300) % 3
     clusters = np.arange(300) // 6 * 6
