@@ -111,6 +111,21 @@ def test_safe_repairs_are_done_others_proposed_and_keys_stay_as_they_are(tmp_pat
     assert "7 rows: 3 written as they are, 2 fixed, 1 dropped, 1 set aside" in said
 
 
+def test_lines_that_cannot_be_parsed_are_set_aside_with_their_text(tmp_path: Path):
+    data = tmp_path / "rows.jsonl"
+    good = [json.dumps(record(number)) for number in range(3)]
+    data.write_bytes(
+        "\n".join([good[0], '{"text": "a', "", good[1], "\u00e9"]).encode() + b"\n\xff\n" + good[2].encode()
+    )
+    called = luthier("check", data, "--fix", tmp_path / "clean.jsonl", *SKIP)
+    assert called.code in (0, 3), called.err
+    aside = lines(tmp_path / "clean.set-aside.jsonl")
+    assert [(row["line"], row["row"], row["text"]) for row in aside] == [
+        (2, None, '{"text": "a'), (5, None, "\u00e9"), (6, None, None),
+    ]  # fmt: skip
+    assert lines(tmp_path / "clean.jsonl") == [record(number) for number in range(3)]
+
+
 def test_every_row_ends_in_exactly_one_place(tmp_path: Path):
     clean, aside, decisions, _ = fixed(tmp_path)
     dropped = sum(one["action"] == "drop" for one in decisions)

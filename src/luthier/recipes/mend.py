@@ -19,6 +19,7 @@ from luthier.data.checking import Check
 from luthier.data.decisions import Decision, Outcome, Touch, read_decisions, settle, touches_by_row, words_of
 from luthier.data.examine import check_names
 from luthier.data.health import Diagnosis
+from luthier.data.raw_lines import RawLines
 from luthier.data.read import ReadRecord, read, read_records_from_python
 from luthier.data.rewrite import Change, rewritten
 from luthier.data.sources import find_sources
@@ -52,7 +53,7 @@ def fix(look: Look, source: Source | None, out: Path, voice: Voice) -> Sums:
     settings = look.desk.settings.data
     findings = [finding for found in look.found.values() for finding in found.findings]
     touches = touches_by_row(findings)
-    with _Writing(out) as writing:
+    with _Writing(out, _raw_lines(source, settings)) as writing:
         stream = voice.track("write", records(settings.path if source is None else source, settings), None)
         for chunk in _chunks(stream):
             for row, record, decision in _decide(chunk, touches, look.checks, settings):
@@ -73,7 +74,7 @@ def apply(settings: DataSettings, decisions: Path, out: Path, voice: Voice) -> S
         raise DataError("there is no data: give a file, folder or glob (data.path).")
     ensure_writable(out, settings)
     decided = _read_fitting(decisions, settings)
-    with _Writing(out) as writing:
+    with _Writing(out, _raw_lines(None, settings)) as writing:
         for row, record in records(settings.path, settings):
             number, decision = decided.pop(row.id, (0, None))
             if decision is not None and decision.before != record:
@@ -110,7 +111,8 @@ def set_aside_path(out: Path) -> Path:
 class _Writing:
     """Two files of rows that appear whole, with their counts, when the block ends well; else nothing changes."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, raw_lines: RawLines | None) -> None:
+        self._raw_lines = raw_lines
         self.sums: Counter[str] = Counter()
         self._decisions = out.with_name(DECISIONS)
         self._paths = (out, set_aside_path(out))
@@ -146,7 +148,10 @@ class _Writing:
             assert record is not None
             self._rows.write(json.dumps(record, ensure_ascii=False) + "\n")
         elif action == "set aside":
-            self._aside.write(json.dumps(_aside(row, record, decision), ensure_ascii=False) + "\n")
+            text = None
+            if record is None and self._raw_lines is not None:
+                text = self._raw_lines.text_at(row.file, row.line)
+            self._aside.write(json.dumps(_aside(row, record, text, decision), ensure_ascii=False) + "\n")
 
     def note(self, decision: Decision) -> None:
         """Write a decision down."""
@@ -243,12 +248,19 @@ def _read_fitting(path: Path, settings: DataSettings) -> dict[str, tuple[int, De
     return decided
 
 
-def _aside(row: Row | Rejected, record: JsonObject | None, decision: Decision | None) -> JsonObject:
+def _raw_lines(source: Source | None, settings: DataSettings) -> RawLines | None:
+    path = settings.path if source is None else source
+    return RawLines(str(path), settings) if isinstance(path, str | Path) and not str(path).startswith(_HUB) else None
+
+
+def _aside(row: Row | Rejected, record: JsonObject | None, text: str | None, decision: Decision | None) -> JsonObject:
+    """Return a line of the rows that are set aside; one that cannot be parsed keeps its text."""
     reasons = decision.findings if decision is not None else ()
     rule: JsonObject = {"rule": row.rule, "detail": row.detail} if isinstance(row, Rejected) else {}
     return {
         "id": row.id, "file": row.file, "line": row.line, **rule,
         "because": [reason["kind"] for reason in reasons if "kind" in reason], "row": record,
+        **({"text": text} if record is None else {}),
     }  # fmt: skip
 
 
