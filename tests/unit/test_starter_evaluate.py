@@ -1,6 +1,7 @@
 """The measures of the starter: code lengths equal what a hand count gives, questions are posed and graded right."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +88,10 @@ def test_skills_are_asked_without_the_answer_and_graded_to_the_letter(tmp_path: 
         (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     asked: list[list[JsonObject]] = []
 
-    def answer(messages: list[JsonObject]) -> str:
-        asked.append(messages)
-        return f" {messages[-1]['content']}\n" if messages[-1]["content"] != "d" else "D"
+    def answer(conversations: Sequence[list[JsonObject]]) -> list[str]:
+        asked.extend(conversations)
+        words = [str(messages[-1]["content"]) for messages in conversations]
+        return [f" {word}\n" if word != "d" else "D" for word in words]
 
     found = evaluate.skill_accuracies(tmp_path, answer)
     assert {name: (item.right, item.asked) for name, item in found.items()} == {"copy": (3, 4), "other": (3, 4)}
@@ -108,7 +110,9 @@ def test_few_shot_prompts_show_every_label_and_never_the_asked_text() -> None:
         assert len(shown) == 10 and len(set(shown)) == 5 and wanted in shown
         assert all(label in str(messages[0]["content"]) for label in shown)
         assert str(messages[-1]["content"]).startswith("unseen")
-    right = evaluate.accuracy(prompts, lambda messages: "label_" + str(messages[-1]["content"]).split()[1])
+    right = evaluate.accuracy(
+        prompts, lambda asked: ["label_" + str(messages[-1]["content"]).split()[1] for messages in asked]
+    )
     assert right.share == 1.0
 
 

@@ -2,7 +2,7 @@
 
 Bits per byte are taken over whole token sequences as training sees them (marks of turns are
 predicted too, their bytes are not counted), the same for the model and for the n-gram
-yardstick. Nothing here generates: whoever asks passes `answer`, from messages to text.
+yardstick. Nothing here generates: whoever asks passes `answer`, from many prompts to their texts.
 """
 
 import json
@@ -25,7 +25,7 @@ from luthier.starter.kneser_ney import KneserNey
 from luthier.starter.rows import Pair
 from luthier.starter.tokenizer import CONTEXT
 
-Answer = Callable[[list[JsonObject]], str]
+Answer = Callable[[Sequence[list[JsonObject]]], Sequence[str]]
 
 _BATCH_TOKENS = 4096
 _BATCH_ROWS = 1000
@@ -115,13 +115,14 @@ def skill_accuracies(folder: Path, answer: Answer) -> dict[str, Accuracy]:
     """
     found: dict[str, Accuracy] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        right = 0
-        rows = rows_of(path)
-        for row in rows:
-            *before, last = row["messages"]  # type: ignore[misc]
-            right += answer(before).strip() == last["content"].strip()  # type: ignore[arg-type,index,call-overload,union-attr]
-        found[path.stem] = Accuracy(right, len(rows))
+        asked = [(messages[:-1], str(messages[-1]["content"])) for messages in _conversations(path)]
+        found[path.stem] = accuracy(asked, answer)
     return found
+
+
+def _conversations(path: Path) -> Iterator[list[JsonObject]]:
+    for row in rows_of(path):
+        yield row["messages"]  # type: ignore[misc]
 
 
 def few_shot_labels(
@@ -149,7 +150,8 @@ def few_shot_labels(
 
 def accuracy(prompts: Sequence[tuple[list[JsonObject], str]], answer: Answer) -> Accuracy:
     """Ask every prompt and compare the answers to the letter, white space around them aside."""
-    right = sum(answer(messages).strip() == wanted for messages, wanted in prompts)
+    answers = answer([messages for messages, _ in prompts])
+    right = sum(given.strip() == wanted.strip() for given, (_, wanted) in zip(answers, prompts, strict=True))
     return Accuracy(right, len(prompts))
 
 
