@@ -115,6 +115,14 @@ def test_data_without_a_usable_row_are_refused(tmp_path: Path):
     refused(luthier("check"), "there is no data")
 
 
+def test_a_check_that_is_left_out_must_be_one(tmp_path: Path):
+    path = write(tmp_path / "rows.jsonl", rows())
+    refused(
+        luthier("check", path, "--set", "check.skip=[duplicate]"), "no check 'duplicate'", "Did you mean 'duplicates'"
+    )
+    assert '"unique": null' in luthier("check", path, "--json", *only("broken")).out
+
+
 def test_rows_of_the_test_file_that_are_trained_too_are_leaks_and_no_duplicates(tmp_path: Path):
     train, test = write(tmp_path / "train.jsonl", rows(20)), write(tmp_path / "test.jsonl", rows(22)[18:])
     called = luthier("check", train, "--test", test, "--json", *only("leaks", "duplicates"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from luthier.core import parts
+from luthier.core.errors import SettingsError, nearest
 from luthier.core.types import Finding, Row
 from luthier.data.checking import Check, Context
 
@@ -10,8 +11,14 @@ CHECKS = "luthier.data.checks"
 
 
 def check_names(skip: Sequence[str] = ()) -> list[str]:
-    """List the checks, the user's own among them, by the names of their files."""
-    return [name for name in parts.names(CHECKS) if name not in skip]
+    """List the checks, the user's own among them, by the names of their files; raise SettingsError for a `skip` that is none."""
+    known = parts.names(CHECKS)
+    for name in skip:
+        if name not in known:
+            raise SettingsError(
+                f"check.skip: there is no check {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
+            )
+    return [name for name in known if name not in skip]
 
 
 def make_checks(names: Iterable[str], context: Context) -> dict[str, Check]:

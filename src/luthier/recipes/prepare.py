@@ -34,6 +34,7 @@ from luthier.data.read import (
 from luthier.data.sources import find_sources
 from luthier.data.split import Assignment, row_key, split
 from luthier.data.store import RowWriter, read_stored
+from luthier.recipes.check_words import printable
 from luthier.recipes.desk import Desk
 from luthier.recipes.voice import Voice
 
@@ -190,7 +191,7 @@ def check_stage(desk: Desk, ruler: Ruler | None = None) -> None:
     write_json(desk.run.findings, {"findings": [finding_json(finding) for finding in findings]})
     worse = [finding for finding in findings if finding.severity != "info"]
     for finding in worse[:_MOST_SAID]:
-        desk.voice.say(f"  {finding.severity}: {finding.detail}")
+        desk.voice.say(printable(f"  {finding.severity}: {finding.detail}"))
     if len(worse) > _MOST_SAID:
         desk.voice.say(f"  and {len(worse) - _MOST_SAID:,} more above info in {desk.run.findings.name}")
 
