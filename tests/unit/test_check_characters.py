@@ -44,6 +44,7 @@ DAMAGED = [
     ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "привет"),
     ("Å‚Ã³dÅº", "łódź"),
     ("ï»¿first", "first"),
+    ("Pizza \xed\xa0\xbc\xed\xbd\x95", "Pizza \U0001f355"),
 ]
 
 

@@ -3,11 +3,14 @@
 import json
 import re
 import zlib
+from collections import Counter
 
 _SHORT_CHARACTERS = 200
 _LEAST_WORDS = 12
 _PROSE_WORDS = 6
 _NGRAM = 4
+_LONG_WORD = 16
+_MOST_DISTINCT = 0.25
 _MOST_WORDS = 4000
 
 
@@ -39,18 +42,26 @@ def ends_open(text: str) -> bool:
 
 def repeated(text: str) -> str | None:
     """Return a piece of a text that goes round in circles, None for any other text."""
-    dense = len(text) < _SHORT_CHARACTERS or _compresses(text)
-    stutter = _STUTTER.search(text if dense else text[-_SHORT_CHARACTERS:])
-    if stutter is not None or not dense:
-        return None if stutter is None else stutter[0][:20]
-    words = text[: 8 * _MOST_WORDS].split()
+    if len(text) >= _SHORT_CHARACTERS and not _compresses(text):
+        text, dense = text[-_SHORT_CHARACTERS:], False  # a stutter at the end may still be short beside the rest
+    else:
+        text, dense = text[: 8 * _MOST_WORDS], True
+    words = text.split()
+    if max(map(len, words), default=0) >= _LONG_WORD and (stutter := _STUTTER.search(text)):
+        return stutter[0][:20]
+    return _frequent_piece(text, words) if dense else None
+
+
+def _frequent_piece(text: str, words: list[str]) -> str | None:
+    """Return the words that come most often where few different ones come at all."""
     if len(words) < _LEAST_WORDS:
         return None
     size = _NGRAM if len(text) >= _SHORT_CHARACTERS else 1
     pieces = [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
-    if len(set(pieces)) > 0.25 * len(pieces):
+    counts = Counter(pieces)
+    if len(counts) > _MOST_DISTINCT * len(pieces):
         return None
-    return " ".join(max(set(pieces), key=lambda piece: (pieces.count(piece), piece)))
+    return " ".join(max(counts, key=lambda piece: (counts[piece], piece)))
 
 
 def _compresses(text: str) -> bool:

@@ -31,8 +31,9 @@ def _once(text: str) -> str:
 
 def _turned_back(run: re.Match[str], sure: bool) -> str:
     try:
-        right = bytes(_BYTES[character] for character in run[0]).decode("utf-8")
-    except UnicodeDecodeError:  # a valid shape that is no character, such as an overlong form
+        halves = bytes(_BYTES[character] for character in run[0]).decode("utf-8", "surrogatepass")
+        right = halves.encode("utf-16", "surrogatepass").decode("utf-16")  # Java writes an emoji as two halves
+    except UnicodeDecodeError:  # a valid shape that is no character, such as an overlong form or one half alone
         return run[0]
     printable = all(unicodedata.category(character) not in _NEVER_WRITTEN for character in right)
     return right if printable and (sure or _plausible(run)) else run[0]
