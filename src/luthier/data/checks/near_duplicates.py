@@ -54,10 +54,13 @@ class Check:
 
     def see(self, position: int, row: Row) -> Iterable[Finding]:
         """Keep the question of a row that is not alone in its cluster."""
+        alone = self._together is not None and not self._together[position]
+        if alone and len(self._head) == FORM_SAMPLE:
+            return ()
         text = normalized(question(row))
         if len(self._head) < FORM_SAMPLE:
             self._head[text] = None
-        if self._together is None or self._together[position]:
+        if not alone:
             self._asked.append(self._questions.setdefault(text, len(self._questions)))
             self._positions.append(position)
             self._answers.append(text_key(normalized(answer(row))))
