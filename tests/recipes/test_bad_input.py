@@ -9,6 +9,8 @@ from command import STARTER, luthier, needs_starter, refused
 from safetensors.torch import save_file
 from torch import ones
 
+from luthier.core.hardware import hardware
+
 ROWS = [{"text": f"please sort the {thing} into drawer {n}", "label": ("tools", "food")[n % 2]} for n, thing in enumerate(
     ["hammer", "apple", "saw", "bread", "drill", "cheese", "pliers", "plum", "wrench", "rice", "chisel", "soup", "file", "bean", "vice", "leek", "plane", "fig", "awl", "date"]
 )]  # fmt: skip
@@ -132,9 +134,27 @@ def test_not_enough_memory_is_said_before_training(rows: Path, tmp_path: Path):
 
 
 @needs_starter
-def test_not_enough_memory_for_the_batch_names_the_setting(rows: Path, tmp_path: Path):
-    settings = "--set", "train.micro_tokens=2000000000", "--set", "train.batch_tokens=2000000000"
-    refused(luthier("run", rows, *settings, "--out", tmp_path / "out"), "GiB of memory", "train.micro_tokens")
+def test_not_enough_memory_for_the_batch_names_the_setting(tmp_path: Path):
+    """Inner layers so wide that all rows at once do not fit, but one row does."""
+    many = [{"text": f"{row['text']} {n}", "label": row["label"]} for row in ROWS for n in range(20)]
+    width = hardware().free_memory_bytes // 40_000
+    shape = {
+        "tokenizer": STARTER,
+        "hidden_size": 64,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "num_hidden_layers": 2,
+    }
+    settings = [f"model.init.{key}={value}" for key, value in {**shape, "intermediate_size": width}.items()]
+    settings += [
+        "model.dtype=bfloat16",
+        "train.micro_tokens=1000000",
+        "train.batch_tokens=1000000",
+        "split.near_duplicate=1",
+    ]
+    changes = [word for setting in settings for word in ("--set", setting)]
+    path = written(tmp_path / "many.jsonl", many)
+    refused(luthier("run", path, *changes, "--out", tmp_path / "out"), "GiB of memory", "train.micro_tokens")
 
 
 @needs_starter
