@@ -1,5 +1,6 @@
 """The data checks find what was planted, name it by file and line, and find nothing else."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -119,6 +120,22 @@ def test_documents_have_duplicates_but_no_contradictions() -> None:
 def test_many_copies_are_counted_but_not_all_named() -> None:
     (finding,) = find("duplicates", [row(line, "same", "same") for line in range(1, 101)])
     assert len(finding.rows) == 100 and "and 96 more" in finding.detail
+
+
+def test_exact_copies_but_the_first_may_be_dropped_unasked_and_others_not() -> None:
+    rows = [row(1, "Same?", "a"), row(2, "same", "a"), row(3, "Same?", "a"), row(4, "other", "b"), row(5, "other", "b")]
+    mixed, exact = find("duplicates", rows)
+    assert (mixed.kind, exact.kind) == ("normalized", "exact")
+    assert [(one.row, one.action, one.safe) for one in mixed.repairs] == [
+        ("a.jsonl-2", "drop", False), ("a.jsonl-3", "drop", True),
+    ]  # fmt: skip
+    assert [(one.row, one.safe) for one in exact.repairs] == [("a.jsonl-5", True)]
+
+
+def test_rows_of_another_source_are_no_copies() -> None:
+    rows = [row(1, "same", "a"), row(1, "same", "a", "test.jsonl")]
+    context = dataclasses.replace(context_of(rows), num_of={"data": 1, "test": 1})
+    assert examine(make_checks(["duplicates"], context), rows)["duplicates"] == []
 
 
 def test_a_bridging_row_is_reported() -> None:
