@@ -85,7 +85,7 @@ def _names(words_NV: "csr_matrix", vocabulary: np.ndarray, region_N: np.ndarray,
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     usual_V = np.asarray(words_NV.mean(axis=0)).ravel()
-    says_V = ~np.isin(vocabulary, list(ENGLISH_STOP_WORDS))
+    says_V = np.array([len(word) > 1 and word not in ENGLISH_STOP_WORDS for word in vocabulary.tolist()])
     names = []
     for region in range(num_regions):
         members = np.flatnonzero(region_N == region)
