@@ -187,4 +187,6 @@ def _row(number: int, question: str, answer: str) -> Row:
 
 
 def _dealt(num_rows: int) -> Assignment:
-    return Assignment(["train"] * num_rows, [None] * num_rows, [None] * num_rows, np.arange(num_rows), {})
+    return Assignment(
+        ["train"] * num_rows, [None] * num_rows, [None] * num_rows, np.arange(num_rows), {"near_duplicate": 0.8}
+    )

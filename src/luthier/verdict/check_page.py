@@ -191,7 +191,8 @@ def _extent(kind: Kind, diagnosis: Diagnosis) -> str:
 
 
 def _share(kind: Kind, diagnosis: Diagnosis) -> str:
-    return f"{100 * len(kind.rows) / diagnosis.num_rows:.1f}\u00a0%"
+    part = len(kind.rows) / diagnosis.num_rows
+    return f"{100 * part:.1f}\u00a0%" if part >= 0.001 else "under 0.1\u00a0%"
 
 
 def _percent(part: float) -> str:
