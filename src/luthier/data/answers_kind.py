@@ -117,7 +117,7 @@ class Labels:
     """
 
     def __init__(self) -> None:
-        self.positions = array("q")
+        self.positions = array("i")
         self.codes = array("i")
         self.spellings: list[str] = []
         self._code_of: dict[str, int] = {}
@@ -176,7 +176,7 @@ class Labels:
         return code
 
     def _forget(self) -> None:
-        self.positions, self.codes, self.spellings, self._code_of = array("q"), array("i"), [], {}
+        self.positions, self.codes, self.spellings, self._code_of = array("i"), array("i"), [], {}
 
 
 def _is_number(text: str) -> bool:

@@ -30,7 +30,7 @@ class ObjectShapes:
     def __init__(self) -> None:
         self._sequences: defaultdict[str, dict[Keys, array[int]]] = defaultdict(dict)
         self._types: defaultdict[str, defaultdict[str, array[int]]] = defaultdict(
-            lambda: defaultdict(lambda: array("q"))
+            lambda: defaultdict(lambda: array("i"))
         )
 
     def add(self, position: int, value: JsonObject) -> None:
@@ -56,7 +56,7 @@ class ObjectShapes:
             sequences = self._sequences[path]
             keys = tuple(value)
             if keys in sequences or len(sequences) < _MOST_SEQUENCES:
-                sequences.setdefault(keys, array("q")).append(position)
+                sequences.setdefault(keys, array("i")).append(position)
             for key, inner in value.items():
                 self._add(position, inner, f"{path}.{key}", depth + 1)
         elif isinstance(value, list):
@@ -108,7 +108,7 @@ def _renamed(sequences: Sequences, usual_of: Mapping[str, str]) -> Sequences:
     renamed: dict[Keys, array] = {}
     for keys, rows in sequences.items():
         usual = tuple(usual_of.get(key, key) for key in keys)
-        renamed[usual] = renamed.get(usual, array("q")) + rows
+        renamed[usual] = renamed.get(usual, array("i")) + rows
     return renamed
 
 

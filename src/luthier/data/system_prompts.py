@@ -20,7 +20,7 @@ class SystemPrompts:
     def __init__(self) -> None:
         self._texts = ["", ""]
         self._number = {"": _NONE}
-        self._rows: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
+        self._rows: defaultdict[int, array[int]] = defaultdict(lambda: array("i"))
 
     def add(self, position: int, content: Conversation) -> int:
         """Count the system prompt of a conversation and return its number."""

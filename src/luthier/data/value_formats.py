@@ -86,7 +86,7 @@ class ValueFormats:
         found = value_format(text)
         if found is not None:
             family, name = found
-            self._rows.setdefault(family, defaultdict(lambda: array("q")))[name].append(position)
+            self._rows.setdefault(family, defaultdict(lambda: array("i")))[name].append(position)
             self._examples.setdefault(name, text)
 
     @property

@@ -45,7 +45,7 @@ class Check:
         self._stride = max(1, context.num_rows // _LANGUAGE_ROWS)
         self._systems = SystemPrompts()
         self._forms: defaultdict[int, defaultdict[str, array[int]]] = defaultdict(
-            lambda: defaultdict(lambda: array("q"))
+            lambda: defaultdict(lambda: array("i"))
         )
         self._shapes = ObjectShapes()
         self._labels = Labels()

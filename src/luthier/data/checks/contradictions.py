@@ -42,7 +42,7 @@ class Check:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._positions = array("q")
+        self._positions = array("i")
         self._asked = array("Q")
         self._answered = array("Q")
         self._labels = Labels()

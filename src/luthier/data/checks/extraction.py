@@ -39,17 +39,17 @@ class Check:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._fields: dict[str, _Field] = {}
-        self._positions = array("q")
+        self._positions = array("i")
 
     def see(self, position: int, row: Row) -> Iterable[Finding]:
         """Look for each value of a JSON answer in the question."""
         value = _object(row)
         if value is not None:
             self._positions.append(position)
-            asked = _padded(question(row))
-            for path, text in _values(value):
-                if path in self._fields or len(self._fields) < _MOST_FIELDS:
-                    self._fields.setdefault(path, _Field()).add(position, text in asked)
+            values = [(path, text) for path, text in _values(value) if self._is_open(path)]
+            asked = _padded(question(row)) if values else ""
+            for path, text in values:
+                self._fields.setdefault(path, _Field()).add(position, text in asked)
         return ()
 
     def end(self) -> Iterator[Finding]:
@@ -61,12 +61,17 @@ class Check:
         for rows in self._clusters() if extracted else ():
             yield from _left_out(rows, extracted.keys())
 
+    def _is_open(self, path: str) -> bool:
+        """Tell whether it is worth looking: not at fields that are clearly made up, nor at endlessly many."""
+        field = self._fields.get(path)
+        return len(self._fields) < _MOST_FIELDS if field is None else not field.is_made_up
+
     def _clusters(self) -> Iterator[list[Row]]:
         """Yield the rows with JSON answers that the split found alike, the first few of each cluster."""
         if self._context.assignment is None:
             return
         members: defaultdict[int, list[int]] = defaultdict(list)
-        cluster_N = self._context.assignment.cluster[np.frombuffer(self._positions, dtype=np.int64)]
+        cluster_N = self._context.assignment.cluster[np.frombuffer(self._positions, dtype=np.int32)]
         for position, cluster in zip(self._positions, cluster_N.tolist()):
             if cluster >= 0:
                 members[cluster].append(position)
@@ -79,16 +84,20 @@ class _Field:
     """How many values of a field stand in their questions, and the rows of those that do not."""
 
     def __init__(self) -> None:
-        self.absent = array("q")
+        self.absent = array("i")
         self._num_values = 0
         self._num_found = 0
 
     def add(self, position: int, found: bool) -> None:
         self._num_values += 1
         self._num_found += found
-        # A field that is clearly not extracted need not remember its rows.
-        if not found and (self._num_values < _PATIENCE or 2 * self._num_found > self._num_values):
+        if not found:
             self.absent.append(position)
+
+    @property
+    def is_made_up(self) -> bool:
+        """Whether so many values were seen and so few found that the field is not extracted."""
+        return self._num_values >= _PATIENCE and 2 * self._num_found < self._num_values
 
     @property
     def share(self) -> float:

@@ -23,13 +23,11 @@ from luthier.data.cluster import cluster
 from luthier.data.confident import Doubts, doubts
 from luthier.data.gathered import shown
 from luthier.data.normal import answer, place, question
-from luthier.data.out_of_fold import FOLDS, out_of_fold
+from luthier.data.out_of_fold import FOLDS, num_affordable, out_of_fold
 
 _FEWEST_ROWS = 50
 _FEWEST_ROWS_A_LABEL = 5
 _MOST_ROWS = 100_000
-# Fitting takes time by rows times classes: this many take about two minutes on one core.
-_MOST_WORK = 4_000_000
 _MOST_FIELDS = 40
 _FIELD_SHARE = 0.95
 _NEAR_DUPLICATE = 0.8
@@ -80,11 +78,13 @@ class Check:
         class_of_code = np.array([number.get(key, -1) for key in labels.keys().values()])
         class_N = class_of_code[np.frombuffer(labels.codes, dtype=np.int32)]
         usable = np.flatnonzero(class_N >= 0)
-        usable = _sample(usable, min(_MOST_ROWS, _MOST_WORK // len(kept)), self._context.seed)
-        return _Classes(np.frombuffer(labels.positions, dtype=np.int64)[usable], class_N[usable], _names(labels, kept))
+        usable = _sample(usable, _MOST_ROWS, self._context.seed)
+        return _Classes(np.frombuffer(labels.positions, dtype=np.int32)[usable], class_N[usable], _names(labels, kept))
 
     def _findings(self, path: str, classes: "_Classes") -> Iterator[Finding]:
         texts = self._questions(classes.position_N)
+        sample = _sample(np.arange(len(texts)), num_affordable(texts, len(classes.names)), self._context.seed)
+        texts, classes = [texts[place] for place in sample], classes.at(sample)
         cluster_N = cluster(texts, [None] * len(texts), _NEAR_DUPLICATE)
         probability_NC = out_of_fold(texts, classes.class_N, cluster_N, self._context.seed)
         found = doubts(probability_NC, classes.class_N)
@@ -113,6 +113,10 @@ class _Classes:
     position_N: np.ndarray
     class_N: np.ndarray
     names: list[str]
+
+    def at(self, places: np.ndarray) -> "_Classes":
+        """Return some of the rows."""
+        return _Classes(self.position_N[places], self.class_N[places], self.names)
 
 
 def _label_texts(text: str) -> Iterator[tuple[str, str]]:
