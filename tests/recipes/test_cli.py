@@ -85,3 +85,11 @@ def test_at_a_terminal_the_table_keeps_to_its_width():
     console = Console(width=70, record=True, file=sys.stderr)
     console.print(terminal_table(VERDICT))  # type: ignore[arg-type]
     assert max(map(len, console.export_text().splitlines())) <= 70
+
+
+def test_a_reader_who_has_seen_enough_ends_the_command_quietly():
+    shown = subprocess.Popen((*LUTHIER, "schema"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert shown.stdout is not None and shown.stderr is not None
+    shown.stdout.close()
+    assert shown.stderr.read() == ""
+    assert shown.wait() == 1

@@ -137,6 +137,9 @@ def test_the_curve_rises_where_rows_teach_and_is_flat_where_they_do_not() -> Non
     assert steep.right[-1] > steep.right[0] + 0.08 and steep.doubling < 0.9
     assert flat.doubling > 0.95 and flat.right[-1] < 0.6
     assert learning_curve(texts[:50], taught[:50], range(50), 0) is None
+    assert (
+        learning_curve(texts[:400], [str(number // 3) for number in range(400)], range(400), 0) is None
+    )  # 3 rows a label
 
 
 def test_doubling_follows_a_known_power_law() -> None:

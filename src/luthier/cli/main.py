@@ -5,6 +5,7 @@ inside the commands, so that help answers at once.
 """
 
 import json
+import os
 import signal
 import sys
 import traceback
@@ -256,6 +257,9 @@ def main() -> None:
         app()
     except LuthierError as error:
         _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # whoever read the output has seen enough, as in `luthier check DATA | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         traceback.print_exc()
         _fail(f"failed: {error}", 1)

@@ -29,7 +29,7 @@ def parse_json(text: str) -> JsonValue:
         value = _STRICT.decode(text)
     except json.JSONDecodeError as error:
         offset = len(text[: error.pos].encode("utf-8", "surrogatepass"))
-        raise RowProblem("invalid-json", f"{error.msg} at byte {offset}") from error
+        raise RowProblem("invalid-json", f"{error.msg.removesuffix(' at')} at byte {offset}") from error
     except RecursionError as error:
         raise _too_deep() from error
     except ValueError as error:  # an integer of thousands of digits

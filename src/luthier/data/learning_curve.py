@@ -56,8 +56,8 @@ def learning_curve(texts: Sequence[str], labels: Sequence[str], clusters: Sequen
         scores = []
         for _ in range(_DRAWS):
             drawn = rng.permutation(learned)[:count]
-            if len(np.unique(label_N[drawn])) < 2:
-                return None
+            if not 2 <= len(np.unique(label_N[drawn])) <= count / 2:
+                return None  # one label teaches nothing, and neither do labels with hardly a row each
             words = TfidfVectorizer(
                 tokenizer=str.split,
                 token_pattern=None,  # type: ignore[arg-type]
