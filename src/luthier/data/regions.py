@@ -67,7 +67,7 @@ def find_regions(texts: Sequence[str], seed: int) -> Regions | None:
     model = make_pipeline(words, vectors, Normalizer(copy=False), kmeans)
     region_N = np.asarray(model.fit_predict(short))
     sizes = np.bincount(region_N, minlength=num_regions).tolist()
-    names = _names(words.transform(short), words.get_feature_names_out(), region_N, num_regions)
+    names = _names(words.transform(short), words.get_feature_names_out(), region_N, num_regions)  # type: ignore[arg-type]
     return Regions(region_N, sizes, names, model)
 
 
