@@ -96,7 +96,7 @@ def test_every_row_is_a_chat_that_ends_in_a_trained_answer(name: str, source: So
         posed = {message.get("weight", 1) for message in messages if message["role"] != "assistant"}
         assert len(posed) == 1
     trained = sum("weight" not in row["messages"][0] for row in rows) / len(rows)
-    assert 0.1 < trained < 0.3
+    assert trained == 0 if name == "echo" else 0.1 < trained < 0.3
 
 
 @pytest.mark.parametrize("name", SKILLS)
