@@ -5,10 +5,12 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from luthier.core.errors import RunFolderError
 from luthier.core.journal import Journal, entries
@@ -93,9 +95,8 @@ class RunDir:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                lock.seek(0)
                 raise RunFolderError(
-                    f"{self.path} is in use by process {lock.read().strip() or 'unknown'}; wait for it or stop it first."
+                    f"{self.path} is in use by process {_holder(lock) or 'unknown'}; wait for it or stop it first."
                 ) from error
             lock.truncate(0)
             lock.write(str(os.getpid()))
@@ -154,3 +155,13 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _holder(lock: TextIO) -> str:
+    """Return the process that a lock file names; it may have taken the lock and not yet written its number."""
+    for _ in range(100):
+        lock.seek(0)
+        if holder := lock.read().strip():
+            return holder
+        time.sleep(0.01)
+    return ""
