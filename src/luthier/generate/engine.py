@@ -20,6 +20,7 @@ from transformers import DynamicCache, PreTrainedConfig
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
+from luthier.generate.constrain import Grammar, masked
 from luthier.generate.sample import greedy, sampled
 
 _ROWS = 64
@@ -48,7 +49,10 @@ class _Running:
 
 
 class Engine:
-    """Decodes with one model: greedily at temperature 0, else sampled from counted random numbers."""
+    """Decodes with one model: greedily at temperature 0, else sampled from counted random numbers.
+
+    With a `grammar` every answer that ends by itself is one that the grammar allows.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Engine:
         top_p: float = 1.0,
         seed: int = 0,
         batch_size: int | None = None,
+        grammar: Grammar | None = None,
     ) -> None:
         self._model = model
         self._device = next(model.parameters()).device
@@ -71,6 +76,7 @@ class Engine:
         self._max_new_tokens = max_new_tokens
         self._temperature, self._top_p, self._seed = temperature, top_p, seed
         self._batch_size = batch_size or _ROWS
+        self._grammar = grammar
         assert isinstance(model.config, PreTrainedConfig)
         self._config = model.config
         text = model.config.get_text_config(decoder=True).to_dict()
@@ -146,15 +152,20 @@ class Engine:
     def _decoded(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
         budgets = [self._budget(prompt) for prompt in batch]
         uniform = self._uniform(batch)
+        matchers = [None if self._grammar is None else self._grammar.start() for _ in batch]
         running = self._prefilled(batch)
         finished: set[int] = set()
         for step in range(max(budgets)):
+            running.logits_BV = masked(running.logits_BV, [matchers[row] for row in running.rows])
             tokens_B = self._choice(running, uniform, step)
             for row, token in zip(running.rows, tokens_B.tolist()):
                 if row not in finished:
                     yield row, token
                     if token in self._stops or step + 1 == budgets[row]:
                         finished.add(row)
+                        matchers[row] = None
+                    elif (matcher := matchers[row]) is not None:
+                        matcher.accept(token)
             lines = [line for line, row in enumerate(running.rows) if row not in finished]
             if not lines:
                 return

@@ -15,17 +15,21 @@ def greedy(logits_BV: torch.Tensor) -> torch.Tensor:
     return tokens_B
 
 
-def sampled(logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+def sampled(
+    logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float | torch.Tensor, top_p: float | torch.Tensor
+) -> torch.Tensor:
     """Draw from the smallest set of tokens with at least `top_p` probability (Holtzman et al. 2019, arXiv 1904.09751).
 
     `uniform_B` in [0, 1) decides, so that a row's answer depends on its own logits and numbers alone.
+    `temperature` and `top_p` are one number for all rows, or a column with one for each.
     """
     probability_BV, tokens_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).sort(
         dim=-1, descending=True, stable=True
     )
     _check_finite(probability_BV[:, 0])
     total_BV = probability_BV.cumsum(dim=-1)
-    outside_BV = total_BV - probability_BV >= top_p
+    # A forbidden token has no probability, and must not be drawn where rounding brings `uniform_B` up to 1.
+    outside_BV = (total_BV - probability_BV >= top_p) | (probability_BV == 0)
     total_BV = probability_BV.masked_fill(outside_BV, 0.0).cumsum(dim=-1)
     place_B1 = torch.searchsorted(total_BV, uniform_B[:, None] * total_BV[:, -1:], right=True)
     last_B1 = (~outside_BV).sum(dim=-1, keepdim=True) - 1
