@@ -9,7 +9,8 @@ B is the number of rows that run, T the number of tokens in the cache, V the siz
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ _SHRINK = 0.9
 
 
 @dataclass(slots=True)
-class _Running:
+class Running:
     """The rows of a batch while they are decoded; line i of every tensor belongs to `rows[i]`."""
 
     rows: list[int]
@@ -40,12 +41,40 @@ class _Running:
     logits_BV: torch.Tensor
 
     def keep(self, lines: list[int]) -> None:
+        """Let all other lines go."""
         index = torch.tensor(lines, device=self.position_B.device)
         self.rows = [self.rows[line] for line in lines]
         self.cache.batch_select_indices(index)
         self.mask_BT = None if self.mask_BT is None else self.mask_BT[index]
         self.position_B = self.position_B[index]
         self.logits_BV = self.logits_BV[index]
+
+    def mask_behind(self, more: int) -> torch.Tensor | None:
+        """Return the mask for `more` tokens behind those in the cache; None where no row is padded."""
+        return None if self.mask_BT is None else self.mask_BT[:, : self.cache.get_seq_length() + more]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Generator[None]:
+    """Put the model into evaluation mode, and back into its own."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def memory_bounded(rows: int, device: torch.device) -> Generator[None]:
+    """Raise ResourceError, which says what to set, where `rows` prompts at once do not fit the memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"{rows} prompts at once do not fit the memory of {device}. "
+            f"Set generate.batch_size to {max(1, rows // 2)} or less."
+        ) from error
 
 
 class Engine:
@@ -68,8 +97,8 @@ class Engine:
         batch_size: int | None = None,
         grammar: Grammar | None = None,
     ) -> None:
-        self._model = model
-        self._device = next(model.parameters()).device
+        self.model = model
+        self.device = next(model.parameters()).device
         self._stops = frozenset(stop_tokens)
         self._pad = pad_token
         self._unrender = unrender
@@ -81,10 +110,10 @@ class Engine:
         self._config = model.config
         text = model.config.get_text_config(decoder=True).to_dict()
         self._context: int | None = text.get("max_position_embeddings")
-        empty = self._cache()
+        empty = self.cache()
         # Recurrent layers cannot drop rows, and see padding; their batches have one length and run to the end.
         self._attends = empty.is_croppable
-        self._attends_to_all = self._attends and not any(empty.is_sliding)
+        self.attends_to_all = self._attends and not any(empty.is_sliding)
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Complete the prompts, in their order."""
@@ -116,14 +145,9 @@ class Engine:
         """Complete one batch, in its order; raise ResourceError where its cache does not fit the memory."""
         started = time.monotonic()
         answers: list[list[int]] = [[] for _ in batch]
-        try:
+        with memory_bounded(len(batch), self.device):
             for row, token in self._tokens(batch):
                 answers[row].append(token)
-        except torch.OutOfMemoryError as error:
-            raise ResourceError(
-                f"{len(batch)} prompts at once do not fit the memory of {self._device}. "
-                f"Set generate.batch_size to {max(1, len(batch) // 2)} or less."
-            ) from error
         seconds = (time.monotonic() - started) / len(batch)
         return [
             Completion(prompt.row, self._unrender(answer), tuple(answer), self._reason(answer), seconds)
@@ -142,18 +166,14 @@ class Engine:
     @torch.inference_mode()
     def _tokens(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
         """Yield (row, token) as the batch is decoded; a row's last token is a stop token or its budget's last."""
-        was_training = self._model.training
-        self._model.eval()
-        try:
+        with evaluating(self.model):
             yield from self._decoded(batch)
-        finally:
-            self._model.train(was_training)
 
     def _decoded(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
         budgets = [self._budget(prompt) for prompt in batch]
         uniform = self._uniform(batch)
         matchers = [None if self._grammar is None else self._grammar.start() for _ in batch]
-        running = self._prefilled(batch)
+        running = self.prefilled(batch)
         finished: set[int] = set()
         for step in range(max(budgets)):
             running.logits_BV = masked(running.logits_BV, [matchers[row] for row in running.rows])
@@ -171,7 +191,7 @@ class Engine:
                 return
             if self._attends and len(lines) <= _SHRINK * len(running.rows):
                 running.keep(lines)
-                tokens_B = tokens_B[torch.tensor(lines, device=self._device)]
+                tokens_B = tokens_B[torch.tensor(lines, device=self.device)]
             self._advance(running, tokens_B)
 
     def _budget(self, prompt: Prompt) -> int:
@@ -187,46 +207,47 @@ class Engine:
         if self._temperature == 0:
             return None
         numbers = [generator(self._seed, "sample", prompt.row).random(self._max_new_tokens) for prompt in batch]
-        return torch.tensor(np.stack(numbers), dtype=torch.float32, device=self._device)
+        return torch.tensor(np.stack(numbers), dtype=torch.float32, device=self.device)
 
-    def _choice(self, running: _Running, uniform: torch.Tensor | None, step: int) -> torch.Tensor:
+    def _choice(self, running: Running, uniform: torch.Tensor | None, step: int) -> torch.Tensor:
         if uniform is None:
             return greedy(running.logits_BV)
         return sampled(running.logits_BV, uniform[running.rows, step], self._temperature, self._top_p)
 
-    def _cache(self) -> DynamicCache:
+    def cache(self) -> DynamicCache:
+        """Make an empty cache for the model."""
         return DynamicCache(config=self._config)
 
-    def _prefilled(self, batch: Sequence[Prompt]) -> _Running:
-        """Run the prompts: what they share once, the rest side by side, padded on the left."""
+    def prefilled(self, batch: Sequence[Prompt]) -> Running:
+        """Run the prompts into a cache: what they share once, the rest side by side, padded on the left."""
         shared = self._shared(batch)
-        cache = self._cache()
+        cache = self.cache()
         if shared:
-            head = torch.tensor([batch[0].tokens[:shared]], device=self._device)
-            self._forward(head, torch.arange(shared, device=self._device)[None], None, cache)
+            head = torch.tensor([batch[0].tokens[:shared]], device=self.device)
+            self.forward(head, torch.arange(shared, device=self.device)[None], None, cache)
             cache.batch_repeat_interleave(len(batch))
         lengths = [len(prompt.tokens) - shared for prompt in batch]
         longest = max(lengths)
         tokens = [[self._pad] * (longest - n) + list(prompt.tokens[shared:]) for n, prompt in zip(lengths, batch)]
-        padding_B1 = torch.tensor([[longest - n] for n in lengths], device=self._device)
-        place_1T = torch.arange(longest, device=self._device)[None]
+        padding_B1 = torch.tensor([[longest - n] for n in lengths], device=self.device)
+        place_1T = torch.arange(longest, device=self.device)[None]
         position_BT = (place_1T - padding_B1).clamp(min=0) + shared
         mask_BT = None
         if min(lengths) != longest:
             ones = [
-                torch.ones(len(batch), n, dtype=torch.long, device=self._device) for n in (shared, self._max_new_tokens)
+                torch.ones(len(batch), n, dtype=torch.long, device=self.device) for n in (shared, self._max_new_tokens)
             ]
             mask_BT = torch.cat([ones[0], (place_1T >= padding_B1).long(), ones[1]], dim=1)
         known = None if mask_BT is None else mask_BT[:, : shared + longest]
-        logits_BV = self._forward(torch.tensor(tokens, device=self._device), position_BT, known, cache)
-        return _Running(list(range(len(batch))), cache, mask_BT, position_BT[:, -1], logits_BV)
+        logits_B1V = self.forward(torch.tensor(tokens, device=self.device), position_BT, known, cache)
+        return Running(list(range(len(batch))), cache, mask_BT, position_BT[:, -1], logits_B1V[:, -1])
 
     def _shared(self, batch: Sequence[Prompt]) -> int:
         """Count the tokens that all prompts begin with, one less than the shortest; 0 where sharing does not pay.
 
         Padding comes to lie behind what is shared, where a sliding window would count it.
         """
-        if len(batch) == 1 or not self._attends_to_all:
+        if len(batch) == 1 or not self.attends_to_all:
             return 0
         first, last = min(prompt.tokens for prompt in batch), max(prompt.tokens for prompt in batch)
         shortest = min(len(prompt.tokens) for prompt in batch)
@@ -234,22 +255,27 @@ class Engine:
         shared = min(shared, shortest - 1)
         return shared if shared >= _SHARED else 0
 
-    def _advance(self, running: _Running, tokens_B: torch.Tensor) -> None:
+    def _advance(self, running: Running, tokens_B: torch.Tensor) -> None:
         running.position_B = running.position_B + 1
-        mask_BT = running.mask_BT
-        if mask_BT is not None:
-            mask_BT = mask_BT[:, : running.cache.get_seq_length() + 1]
-        running.logits_BV = self._forward(tokens_B[:, None], running.position_B[:, None], mask_BT, running.cache)
+        mask_BT = running.mask_behind(1)
+        logits_B1V = self.forward(tokens_B[:, None], running.position_B[:, None], mask_BT, running.cache)
+        running.logits_BV = logits_B1V[:, -1]
 
-    def _forward(
-        self, tokens_BT: torch.Tensor, position_BT: torch.Tensor, mask_BT: torch.Tensor | None, cache: DynamicCache
+    def forward(
+        self,
+        tokens_BT: torch.Tensor,
+        position_BT: torch.Tensor,
+        mask_BT: torch.Tensor | None,
+        cache: DynamicCache,
+        *,
+        keep: int = 1,
     ) -> torch.Tensor:
-        """Run tokens through the model into the cache and return the logits behind the last of them."""
-        return self._model(
+        """Run tokens through the model into the cache and return the logits behind the last `keep` of them."""
+        return self.model(
             input_ids=tokens_BT,
             attention_mask=mask_BT,
             position_ids=position_BT,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+            logits_to_keep=keep,
+        ).logits
