@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from deafness import longest_deaf_seconds
 
 from luthier.core.types import Conversation, Finding, Message, Row
 from luthier.data.checking import Context, context_of
@@ -140,6 +141,15 @@ def test_the_curve_rises_where_rows_teach_and_is_flat_where_they_do_not() -> Non
     assert (
         learning_curve(texts[:400], [str(number // 3) for number in range(400)], range(400), 0) is None
     )  # 3 rows a label
+
+
+def test_a_curve_of_hard_labels_takes_no_more_rows_than_there_is_time_for() -> None:
+    rng = random.Random(4)
+    texts = [" ".join(f"w{rng.randrange(3000)}" for _ in range(300)) for _ in range(1500)]
+    labels = [str(rng.randrange(30)) for _ in texts]
+    curves: list[Curve | None] = []
+    assert longest_deaf_seconds(lambda: curves.append(learning_curve(texts, labels, range(1500), 0))) < 1.5
+    assert curves[0] is not None and curves[0].rows[-1] == 833
 
 
 def test_doubling_follows_a_known_power_law() -> None:

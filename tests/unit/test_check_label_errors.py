@@ -4,15 +4,30 @@ import json
 
 import numpy as np
 import pytest
+from deafness import longest_deaf_seconds
+from hypothesis import given
+from hypothesis import strategies as st
 
 from luthier.core.types import Conversation, Finding, Message, Row
+from luthier.data import out_of_fold as out_of_fold_module
 from luthier.data.answers_kind import Labels, spelling_key, with_value
 from luthier.data.checking import context_of
+from luthier.data.checks import label_errors
 from luthier.data.checks.label_errors import Check
 from luthier.data.confident import confident_classes, doubts, thresholds
 from luthier.data.examine import examine
+from luthier.data.labelled import Labelled, sampled_positions, within
 from luthier.data.normal import answer
-from luthier.data.out_of_fold import FOLDS, calibrated, folds, out_of_fold
+from luthier.data.out_of_fold import (
+    FOLDS,
+    LONGEST_TEXT,
+    calibrated,
+    folds,
+    ngram_weights,
+    num_affordable,
+    num_classes_affordable,
+    out_of_fold,
+)
 
 TOPICS = {
     "card_arrival": ["card", "delivery", "post", "arrive", "envelope", "courier"],
@@ -147,7 +162,7 @@ def test_no_text_is_judged_by_a_model_that_saw_it() -> None:
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{word}" for word in rng.integers(0, 5000, 8)) for _ in range(300)]
     classes = rng.integers(0, 2, 300)
-    probability = out_of_fold(texts, classes, np.arange(300), 0)
+    probability = out_of_fold(ngram_weights(texts), classes, np.arange(300), 8, 0)
     accuracy = (probability.argmax(axis=1) == classes).mean()
     assert 0.35 < accuracy < 0.65, "random labels can only be known by having seen them"
     assert probability.sum(axis=1) == pytest.approx(np.ones(300), abs=1e-5)
@@ -177,3 +192,64 @@ def test_a_value_is_set_where_the_path_says() -> None:
     text = '{"a.b": {"c": "x"}, "d": ["é"]}'
     assert with_value(text, "a.b.c", "y") == '{"a.b": {"c": "y"}, "d": ["é"]}'
     assert with_value('{"a":"x"}', "a", "y") == '{"a":"y"}'
+
+
+@given(st.floats(1, 100_000), st.integers(2, 5_000))
+def test_the_work_is_bounded_whatever_the_rows_and_labels_are(mean_length: float, num_classes: int) -> None:
+    rows, classes = num_affordable(mean_length, num_classes), num_classes_affordable(mean_length)
+    characters = min(mean_length, LONGEST_TEXT)
+    ngrams = characters * (0.35 if mean_length > 300 else 2.5)
+    assert rows * characters <= 15_000_000
+    assert rows * 0.8 * ngrams * 8 <= 200_000_000, "one class is fitted in one call, which Ctrl-C waits for"
+    assert rows * 0.8 * ngrams * 8 * num_classes * FOLDS <= 8_000_000_000
+    if num_classes <= classes:
+        assert rows >= min(20 * num_classes, 15_000_000 / characters) - 1, "rows enough of each class"
+
+
+def test_more_rows_than_there_is_time_for_are_sampled_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, right = rows_with_flips(900, 0.1)
+    monkeypatch.setattr(out_of_fold_module, "_MOST_CHARACTERS", 400 * 45)
+    summary, *found = find(rows)
+    seen = int(summary.detail.split(" labels")[0].rpartition(" of ")[2])
+    assert 300 < seen < 500 and "a sample of 900" in summary.detail
+    assert len([one for one in found if one.rows[0] in right]) > 0.1 * seen * 0.7
+
+
+def test_more_labels_than_there_is_time_for_leave_the_commonest(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = rows_with_flips(400, 0.1)
+    rare = [row(2000 + i, f"strange question {i % 7} of kind k{i % 9}", f"rare {i % 9}") for i in range(90)]
+    monkeypatch.setattr(label_errors, "num_classes_affordable", lambda mean_length: 4)
+    summary, *found = find([*rows, *rare])
+    assert "the 4 commonest of 13 labels" in summary.detail
+    assert found and not any(one.rows[0] in {other.id for other in rare} for one in found)
+
+
+def test_labels_at_several_paths_share_the_time() -> None:
+    position, classes = np.arange(1000), np.arange(1000) % 10
+    wide = Labelled("wide", position, np.arange(1000) % 100, [f"w{n}" for n in range(100)], 100, 1000)
+    narrow = Labelled("narrow", position, classes, [f"n{n}" for n in range(10)], 10, 1000)
+    kept_wide, kept_narrow = within([wide, narrow], 50)
+    assert len(kept_narrow.names) == 10 and len(kept_wide.names) == 40
+    assert len(kept_wide.position_N) == 400 and kept_wide.class_N.max() == 39
+    assert len(sampled_positions([wide, narrow], 100, 0)) == 100
+    # Of every third row, a class has three or four: those with three are no longer there, the others count anew.
+    few = kept_wide.among(np.arange(0, 1000, 3), 4)
+    assert few.names == [f"w{n}" for n in range(0, 40, 3)]
+    assert np.bincount(few.class_N).tolist() == [4] * len(few.names)
+
+
+def test_labels_that_do_not_follow_from_the_words_are_not_doubted() -> None:
+    rng = np.random.default_rng(7)
+    rows = [row(i, " ".join(rng.choice(FILLERS, 6)), str(rng.choice(["yes", "no"]))) for i in range(300)]
+    (finding,) = find(rows)
+    assert finding.kind == "untold" and finding.severity == "info" and not finding.rows and not finding.repairs
+    assert "do not follow from the words" in finding.detail
+
+
+def test_no_step_of_the_fits_keeps_ctrl_c_waiting() -> None:
+    rng = np.random.default_rng(1)
+    rows = [
+        row(i, " ".join(f"w{word}" for word in rng.integers(0, 3000, 12)), "odd" if i % 2 else "even")
+        for i in range(6_000)
+    ]
+    assert longest_deaf_seconds(lambda: find(rows)) < 1.0

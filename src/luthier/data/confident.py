@@ -28,6 +28,25 @@ class Doubts:
     estimated_share: float
 
 
+@dataclass(frozen=True)
+class Skill:
+    """The share of rows whose given class a model finds likeliest, and the share that always has the commonest class."""
+
+    right: float
+    usual: float
+
+    @property
+    def share(self) -> float:
+        """How much of what the commonest class gets wrong the model gets right."""
+        return (self.right - self.usual) / max(1e-9, 1 - self.usual)
+
+
+def skill(probability_NC: np.ndarray, given_N: np.ndarray) -> Skill:
+    """Return how well the probabilities tell the given classes."""
+    usual = np.bincount(given_N).max() / len(given_N)
+    return Skill(float((probability_NC.argmax(axis=1) == given_N).mean()), float(usual))
+
+
 def doubts(probability_NC: np.ndarray, given_N: np.ndarray) -> Doubts:
     """Rank the rows whose label the out-of-fold probabilities do not bear out.
 

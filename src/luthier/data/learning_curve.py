@@ -17,6 +17,8 @@ _FEWEST_ROWS = 200
 _SHARES = (0.125, 0.25, 0.5, 1.0)
 _DRAWS = 2
 _LEAST_ERROR = 1e-3
+# Rows times words times labels of one fit: half a second where the labels are hard to learn, and Ctrl-C waits for it.
+_MOST_WORK = 15_000_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ def learning_curve(texts: Sequence[str], labels: Sequence[str], clusters: Sequen
     label_N = np.array(labels)
     if len(learned) < _FEWEST_ROWS or not len(asked) or len(set(labels)) < 2:
         return None
+    learned = rng.permutation(learned)[: _num_affordable(texts, len(set(labels)))]
+    if len(learned) < _FEWEST_ROWS:
+        return None
     rows, right = [int(share * len(learned)) for share in _SHARES], []
     for count in rows:
         scores = []
@@ -71,3 +76,9 @@ def learning_curve(texts: Sequence[str], labels: Sequence[str], clusters: Sequen
             scores.append(float((answers == label_N[asked]).mean()))
         right.append(float(np.mean(scores)))
     return Curve(rows, right)
+
+
+def _num_affordable(texts: Sequence[str], num_labels: int) -> int:
+    """Return how many rows one fit may take; words and pairs of words are about as many as twice the spaces."""
+    words = 2 * sum(text.count(" ") + 1 for text in texts) / len(texts)
+    return int(_MOST_WORK / (words * num_labels))

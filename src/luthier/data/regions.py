@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from sklearn.pipeline import Pipeline
 
+LONGEST_TEXT = 2_000
 _MOST_WORDS = 20_000
 _VECTORS = 48
 _MOST_REGIONS = 64
 _NAME_WORDS = 3
 _MOST_COMPARED = 2_000
-_LONGEST_TEXT = 2_000
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Regions:
 
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """Return the regions that other texts fall into."""
-        return self._model.predict([text[:_LONGEST_TEXT] for text in texts]) if texts else np.empty(0, dtype=np.int64)
+        return self._model.predict([text[:LONGEST_TEXT] for text in texts]) if texts else np.empty(0, dtype=np.int64)
 
     def redundant_N(self, texts: Sequence[str], likeness: float) -> np.ndarray:
         """Tell which of the texts that the regions were made from has another with this cosine similarity, both in one region."""
-        words_NV = self._model[0].transform([text[:_LONGEST_TEXT] for text in texts])
+        words_NV = self._model[0].transform([text[:LONGEST_TEXT] for text in texts])
         redundant = np.zeros(len(texts), dtype=bool)
         for region in range(len(self.sizes)):
             members = np.flatnonzero(self.region_N == region)[:_MOST_COMPARED]
@@ -58,7 +58,7 @@ def find_regions(texts: Sequence[str], seed: int) -> Regions | None:
     from sklearn.preprocessing import Normalizer
 
     words = TfidfVectorizer(analyzer=str.split, max_features=_MOST_WORDS, min_df=2, sublinear_tf=True)  # type: ignore[arg-type]
-    short = [text[:_LONGEST_TEXT] for text in texts]
+    short = [text[:LONGEST_TEXT] for text in texts]
     if len(_repeated_words(short)) < 2 * _VECTORS:
         return None
     num_regions = min(_MOST_REGIONS, max(2, round((len(texts) / 2) ** 0.5)))

@@ -21,7 +21,7 @@ from luthier.data.checking import Context, Dimension
 from luthier.data.edge_cases import EDGE_CASES, edge_cases
 from luthier.data.learning_curve import Curve, learning_curve
 from luthier.data.normal import answer, normalized, question
-from luthier.data.regions import Regions, find_regions
+from luthier.data.regions import LONGEST_TEXT, Regions, find_regions
 from luthier.data.sampled import Sampled
 
 _SAMPLE = 8_000
@@ -71,7 +71,7 @@ class Check:
             self._edges[side][name] += 1
             self._example.setdefault((side, name), position)
         if self._samples[side].wants(row.id):
-            self._samples[side].add(row.id, _Sample(position, normalized(asked), said))
+            self._samples[side].add(row.id, _Sample(position, normalized(asked)[:LONGEST_TEXT], said))
         return ()
 
     def end(self) -> Iterator[Finding]:

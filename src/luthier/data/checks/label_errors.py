@@ -2,40 +2,51 @@
 
 Confident learning (see `luthier.data.confident`) over a linear model of n-grams, fitted out of fold. It looks at
 answers that are labels, and at fields of JSON answers that are; a label on fewer rows than there are folds is
-never doubted. Nothing is changed without a person's word: the other label is a proposal.
+never doubted. Nothing is changed without a person's word: the other label is a proposal. The work is bounded to about
+half a minute: of more rows an even sample is looked at, of more labels the commonest, and the findings say so.
 
 What it cannot see: errors that a whole group of like rows shares, labels that need more than the words of the
-question, and anything about answers that are prose or extracted values.
+question, rows beyond the sample, and anything about answers that are prose or extracted values.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from luthier.core.hashing import derived_seed
 from luthier.core.types import Conversation, Finding, Repair, Row
-from luthier.data.answers_kind import Labels, as_json_object, scalars, spelling_key, with_answer, with_value
+from luthier.data.answers_kind import Labels, with_answer, with_value
 from luthier.data.checking import Context, Dimension
 from luthier.data.cluster import cluster
-from luthier.data.confident import Doubts, doubts
+from luthier.data.confident import Doubts, Skill, doubts, skill
 from luthier.data.gathered import shown
+from luthier.data.labelled import WHOLE, Labelled, label_texts, labelled_rows, sampled_positions, within
 from luthier.data.normal import answer, place, question
-from luthier.data.out_of_fold import FOLDS, num_affordable, out_of_fold
+from luthier.data.out_of_fold import (
+    FOLDS,
+    LONGEST_TEXT,
+    ngram_weights,
+    num_affordable,
+    num_classes_affordable,
+    num_epochs,
+    out_of_fold,
+)
 
 _FEWEST_ROWS = 50
 _FEWEST_ROWS_A_LABEL = 5
 _MOST_ROWS = 100_000
 _MOST_FIELDS = 40
+_MOST_NAMED = 10_000
 _FIELD_SHARE = 0.95
 _NEAR_DUPLICATE = 0.8
-_LONGEST_KEPT = 2_000
+# Fetching one row takes as long as reading this many in order.
+_FETCHED = 8
+# Below this a model tells the labels hardly better than who always says the commonest, and its doubts mean nothing.
+_LEAST_SKILL = 0.2
 _FALSE_DOUBTS = 0.01
 _LEAST_SURE, _MOST_SURE, _SUREST = 0.3, 0.8, 0.95
 _TILT = 0.4
-_WHOLE = ""
 
 
 class Check:
@@ -43,127 +54,121 @@ class Check:
 
     dimension: ClassVar[Dimension] = "consistent"
     effect: ClassVar[str] = "Wrong labels are learned, and in the test part they mark right answers as wrong."
-    blind: ClassVar[str] = "Errors shared by all rows of a kind, labels that do not follow from the words, prose."
+    blind: ClassVar[str] = (
+        "Errors shared by all rows of a kind, labels that do not follow from the words, prose; rows and rare labels "
+        "beyond what half a minute allows."
+    )
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._num_rows = 0
+        self._num_characters = 0
         self._labels: dict[str, Labels] = {}
 
     def see(self, position: int, row: Row) -> Iterable[Finding]:
         """Count the answer, or the fields of a JSON answer."""
         if isinstance(row.content, Conversation):
             self._num_rows += 1
-            for path, text in _label_texts(answer(row).strip()):
+            self._num_characters += min(len(question(row)), LONGEST_TEXT)
+            for path, text in label_texts(answer(row).strip()):
                 if path in self._labels or len(self._labels) < _MOST_FIELDS:
                     self._labels.setdefault(path, Labels()).add(position, text)
         return ()
 
     def end(self) -> Iterator[Finding]:
         """Yield what is doubted, after one finding that says how many labels are probably wrong in all."""
-        for path, labels in self._labels.items():
-            classes = self._classes(labels)
-            if classes is not None:
-                yield from self._findings(path, classes)
+        labelled = [one for path, labels in self._labels.items() if (one := self._labelled(path, labels)) is not None]
+        if not labelled:
+            return
+        mean_length = self._num_characters / self._num_rows
+        labelled = within(labelled, num_classes_affordable(mean_length))
+        num_classes = sum(len(one.names) for one in labelled)
+        most = min(_MOST_ROWS, num_affordable(mean_length, num_classes))
+        position_N = sampled_positions(labelled, most, self._context.seed)
+        texts_by_position = {position: question(row)[:LONGEST_TEXT] for position, row in self._rows(position_N)}
+        texts = [texts_by_position[position] for position in position_N.tolist()]
+        features, cluster_N = ngram_weights(texts), cluster(texts, [None] * len(texts), _NEAR_DUPLICATE)
+        epochs = num_epochs(features, num_classes)
+        for one in labelled:
+            looked_at = one.among(position_N, FOLDS)
+            if len(looked_at.names) < 2:
+                continue
+            here = np.searchsorted(position_N, looked_at.position_N)
+            probability_NC = out_of_fold(features[here], looked_at.class_N, cluster_N[here], epochs, self._context.seed)
+            yield from self._findings(looked_at, probability_NC)
 
-    def _classes(self, labels: Labels) -> "_Classes | None":
-        """Return the rows to look at with their classes, or None where the answers are not labels."""
+    def _labelled(self, path: str, labels: Labels) -> Labelled | None:
+        """Return the rows that could be looked at with their classes, or None where the answers are not labels."""
         if len(labels.positions) < max(_FEWEST_ROWS, _FIELD_SHARE * self._num_rows) or not labels.are_labels:
             return None
         times = labels.key_counts()
-        kept = [key for key, count in times.items() if count >= FOLDS]
-        if len(kept) < 2 or sum(times.values()) < _FEWEST_ROWS_A_LABEL * len(times):
+        if sum(times.values()) < _FEWEST_ROWS_A_LABEL * len(times):
             return None
-        number = {key: place for place, key in enumerate(kept)}
-        class_of_code = np.array([number.get(key, -1) for key in labels.keys().values()])
-        class_N = class_of_code[np.frombuffer(labels.codes, dtype=np.int32)]
-        usable = np.flatnonzero(class_N >= 0)
-        usable = _sample(usable, _MOST_ROWS, self._context.seed)
-        return _Classes(np.frombuffer(labels.positions, dtype=np.int32)[usable], class_N[usable], _names(labels, kept))
+        return labelled_rows(path, labels, FOLDS)
 
-    def _findings(self, path: str, classes: "_Classes") -> Iterator[Finding]:
-        texts = self._questions(classes.position_N)
-        sample = _sample(np.arange(len(texts)), num_affordable(texts, len(classes.names)), self._context.seed)
-        texts, classes = [texts[place] for place in sample], classes.at(sample)
-        cluster_N = cluster(texts, [None] * len(texts), _NEAR_DUPLICATE)
-        probability_NC = out_of_fold(texts, classes.class_N, cluster_N, self._context.seed)
-        found = doubts(probability_NC, classes.class_N)
-        if not len(found.row):
+    def _findings(self, labelled: Labelled, probability_NC: np.ndarray) -> Iterator[Finding]:
+        able = skill(probability_NC, labelled.class_N)
+        if able.share < _LEAST_SKILL:
+            yield _untold(labelled, able)
             return
-        rows = [self._context.row_at(int(classes.position_N[row])) for row in found.row]
-        yield _summary(path, found, rows, len(texts), self._num_rows)
-        for rank, confidence in enumerate(_confidences(len(rows), len(texts))):
-            suggested = classes.names[int(found.suggestion[rank])]
-            yield _doubt(path, rows[rank], suggested, (found.given[rank], found.suggested[rank]), confidence)
+        found = doubts(probability_NC, labelled.class_N)
+        if not len(found.row) and len(labelled.position_N) == labelled.num_rows:
+            return
+        position_N = labelled.position_N[found.row]
+        by_position = dict(self._rows(position_N[:_MOST_NAMED]))
+        rows = [by_position[position] for position in position_N[:_MOST_NAMED].tolist()]
+        yield _summary(labelled, found, rows)
+        for rank, confidence in enumerate(_confidences(len(found.row), len(labelled.position_N))[: len(rows)]):
+            suggested = labelled.names[int(found.suggestion[rank])]
+            shares = found.given[rank], found.suggested[rank]
+            yield _doubt(labelled.path, rows[rank], suggested, shares, confidence)
 
-    def _questions(self, position_N: np.ndarray) -> list[str]:
-        wanted = set(position_N.tolist())
-        texts = {
-            position: question(row)[:_LONGEST_KEPT]
-            for position, row in enumerate(self._context.read())
-            if position in wanted
-        }
-        return [texts[position] for position in position_N.tolist()]
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """The rows that are looked at, their classes, and the usual spelling of each class."""
-
-    position_N: np.ndarray
-    class_N: np.ndarray
-    names: list[str]
-
-    def at(self, places: np.ndarray) -> "_Classes":
-        """Return some of the rows."""
-        return _Classes(self.position_N[places], self.class_N[places], self.names)
+    def _rows(self, position_N: np.ndarray) -> Iterator[tuple[int, Row]]:
+        """Yield the rows at some positions in the order in which they lie: few are fetched, many are streamed by."""
+        if len(position_N) * _FETCHED < self._context.num_rows:
+            yield from ((position, self._context.row_at(position)) for position in np.sort(position_N).tolist())
+        else:
+            wanted = set(position_N.tolist())
+            yield from ((position, row) for position, row in enumerate(self._context.read()) if position in wanted)
 
 
-def _label_texts(text: str) -> Iterator[tuple[str, str]]:
-    """Yield what may be a label: the whole answer, or the texts in a JSON object with their paths."""
-    value = as_json_object(text)
-    if value is None:
-        if text:
-            yield _WHOLE, text
-        return
-    for path, inner in scalars(value):
-        if isinstance(inner, str) and path and "[]" not in path:
-            yield path, inner
-
-
-def _sample(places: np.ndarray, most: int, seed: int) -> np.ndarray:
-    if len(places) <= most:
-        return places
-    rng = np.random.Generator(np.random.Philox(derived_seed(seed, "label errors")))
-    return np.sort(rng.choice(places, most, replace=False))
-
-
-def _names(labels: Labels, keys: Sequence[str]) -> list[str]:
-    """Return the most common spelling of each label."""
-    best: dict[str, tuple[int, str]] = {}
-    for code, count in enumerate(labels.spelling_counts()):
-        text = labels.spellings[code]
-        key = spelling_key(text)
-        if key not in best or count > best[key][0]:
-            best[key] = (count, text)
-    return [best[key][1] for key in keys]
-
-
-def _summary(path: str, found: Doubts, rows: Sequence[Row], num_seen: int, num_rows: int) -> Finding:
-    of_what = f"values of {path!r}" if path else "labels"
-    sampled = f" (a sample of {num_rows:,})" if num_seen < _FIELD_SHARE * num_rows else ""
-    pairs = Counter((_given(path, row), place) for row, place in zip(rows, found.suggestion.tolist()))
-    detail = (
-        f"{len(rows):,} of {num_seen:,} {of_what}{sampled} are doubted, between {len(pairs):,} pairs of labels; "
-        f"an estimated {found.estimated_share:.1%} are wrong or could as well be another."
-    )
+def _summary(labelled: Labelled, found: Doubts, rows: Sequence[Row]) -> Finding:
+    pairs = Counter((_given(labelled.path, row), other) for row, other in zip(rows, found.suggestion.tolist()))
+    if rows:
+        wrong = f"; an estimated {found.estimated_share:.1%} are wrong or could as well be another"
+        between = f", between {len(pairs):,} pairs of labels{wrong}"
+    else:
+        between = ""
+    more = f"; the {len(rows):,} most doubtful are listed" if len(rows) < len(found.row) else ""
+    detail = f"{len(found.row):,} of {_looked_at(labelled)} are doubted{between}{more}."
     fix = "Review the findings that follow from the top and stop where they turn out right; accept or refuse each."
     return Finding("label_errors", "estimate", "info", 0.5, tuple(row.id for row in rows), detail, fix)
 
 
+def _untold(labelled: Labelled, able: Skill) -> Finding:
+    detail = (
+        f"A quick model gets {able.right:.0%} of {_looked_at(labelled)} right, where always saying the commonest gets {able.usual:.0%}: "
+        "they do not follow from the words of the question, so wrong ones cannot be told."
+    )
+    fix = "Read a sample of the rows yourself; look whether what decides the label stands in the question at all."
+    return Finding("label_errors", "untold", "info", 0.6, (), detail, fix)
+
+
+def _looked_at(labelled: Labelled) -> str:
+    """Say which labels were looked at, and what was left out."""
+    num_seen, num_classes = len(labelled.position_N), len(labelled.names)
+    of_what = f"values of {labelled.path!r}" if labelled.path else "labels"
+    left_out = []
+    if num_seen < labelled.num_rows:
+        left_out.append(f"a sample of {labelled.num_rows:,}")
+    if num_classes < labelled.num_labels:
+        left_out.append(f"the {num_classes:,} commonest of {labelled.num_labels:,} labels")
+    return f"{num_seen:,} {of_what}" + (f" ({'; '.join(left_out)})" if left_out else "")
+
+
 def _given(path: str, row: Row) -> str:
     text = answer(row).strip()
-    return text if path == _WHOLE else dict(_label_texts(text))[path]
+    return text if path == WHOLE else dict(label_texts(text))[path]
 
 
 def _confidences(num_doubted: int, num_seen: int) -> list[float]:
