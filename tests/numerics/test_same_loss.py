@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import policy_of, random_store, resolved, tiny_model
+from tiny_training import live_lora, policy_of, random_store, resolved, tiny_model
 from transformers import AutoTokenizer, PreTrainedModel
 
 import luthier.starter
@@ -85,15 +85,6 @@ def assert_same(one: Gradients, other: Gradients, bound: float = 1e-5) -> None:
         size = torch.linalg.vector_norm(other[name])
         assert torch.linalg.vector_norm(gradient - other[name]) <= bound * size, name
     assert sum(float(torch.linalg.vector_norm(gradient)) for gradient in one.values()) > 0
-
-
-def live_lora(model: torch.nn.Module) -> None:
-    """Give the B matrices weights, so that the A matrices have gradients too."""
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1)
 
 
 def policy_for(method: str, layout: str, vocab_size: int = 512) -> Policy:

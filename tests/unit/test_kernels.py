@@ -127,9 +127,10 @@ def test_packed_attention_refuses_what_it_does_not_compute(given):
 @pytest.mark.parametrize("lay", [padded, packed])
 def test_alone_takes_every_sequence_out_as_it_was(lay):
     store = random_store(4, seed=3)
-    for index, row in enumerate(alone(lay(store, range(4)))):
+    for index, (row, own) in enumerate(alone(lay(store, range(4)))):
         single = padded(store, [index])
         assert row.rows == single.rows
+        assert len(own) == row.num_trained == single.num_trained
         for name in ("tokens_BL", "position_BL", "index_T", "target_T", "weight_T"):
             assert (getattr(row, name) == getattr(single, name)).all(), name
 

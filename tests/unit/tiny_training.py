@@ -73,6 +73,15 @@ def policy_of(model: LlamaForCausalLM, settings: TrainSettings, seed: int = 0) -
     return policy
 
 
+def live_lora(model: torch.nn.Module) -> None:
+    """Give the B matrices weights, so that the A matrices have gradients too."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+
+
 def new_run(path: Path) -> RunDir:
     """A run folder, or the one that is there already."""
     return RunDir(path) if path.exists() else create(path, "tiny")

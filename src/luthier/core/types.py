@@ -7,7 +7,7 @@ room needs no torch.
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -157,6 +157,20 @@ class Rendered:
     def num_trained(self) -> int:
         """The number of targets: tokens that carry weight."""
         return int(np.count_nonzero(self.weight_L))
+
+
+class Segment(NamedTuple):
+    """A run of tokens in a token tree: what the rows behind it share, or what one row has alone.
+
+    It lies at `start` in the flat tree: `length` tokens, and padding up to `place` positions. `depth` tokens
+    stand before it in each of its rows, in the segments up from number `parent` (-1: none; it begins its rows).
+    """
+
+    start: int
+    length: int
+    place: int
+    depth: int
+    parent: int
 
 
 @dataclass(frozen=True, slots=True)

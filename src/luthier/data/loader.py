@@ -6,19 +6,30 @@ Shapes: B sequences side by side, L positions, T targets.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from luthier.core.hashing import generator
 from luthier.core.types import Rendered
+from luthier.data import tree
+from luthier.data.tree import Tree
 
-Layout = Literal["padded", "packed"]
+Layout = Literal["padded", "packed", "tree", "cached_tree"]
+TREES: tuple[Layout, ...] = ("tree", "cached_tree")
 
 # Places in a packed row are multiples of this. With rows of 20 to 300 tokens, lengths as they come make some
 # hundred different attention shapes a step, each with its own oneDNN kernel and its own holes in the heap: memory
 # grew from 1.0 to 2.1 GB in 35 steps of 4,096 tokens, and rows of 20 to 90 tokens took a tenth more time.
 PLACE = 8
+
+# Rows that share more than most come in clumps of at most so many, which is where two trees of kin rows already save
+# three quarters of what they share; larger clumps would make the rows of a step more alike than chance does.
+CLUMP = 4
+
+# A branch is a call of the whole model where a cache carries the prefix: it must share more to pay.
+_LEAST_SHARED = {"tree": tree.LEAST_SHARED, "cached_tree": 4 * tree.LEAST_SHARED}
 
 
 @dataclass(frozen=True)
@@ -26,9 +37,11 @@ class Batch:
     """What goes through the model at once.
 
     `tokens_BL` and `position_BL` are int64. A padded batch has one sequence a row; a packed one has
-    B = 1 and its sequences one behind another, and tokens see only their own sequence. `lengths`
-    are those of the sequences in order, `places` the positions that each takes with the padding behind it,
-    which no token before it sees. Target t is predicted by the flat position `index_T[t]` of B x L.
+    B = 1 and its sequences one behind another, and tokens see only their own sequence. In a tree, B = 1 too,
+    and tokens see the segments that lead to theirs. `lengths` are those of the sequences in order, `places` the
+    positions that each (in a tree, each segment) takes with the padding behind it, which no token before it sees.
+    Target t is predicted by the flat position `index_T[t]` of B x L. `num_trained` counts the targets of the
+    sequences, of which a tree may join several into one.
     """
 
     tokens_BL: np.ndarray
@@ -40,6 +53,13 @@ class Batch:
     weight_T: np.ndarray
     rows: tuple[str, ...]
     layout: Layout
+    num_trained: int
+    tree: Tree | None = None
+
+    @property
+    def num_positions(self) -> int:
+        """The tokens that the model computes, padding included."""
+        return self.tokens_BL.size
 
     @property
     def num_tokens(self) -> int:
@@ -81,6 +101,11 @@ class SequenceStore:
         """Bytes that change with any token, weight or border."""
         return self._tokens.tobytes() + self._weights.tobytes() + self.lengths.tobytes()
 
+    @cached_property
+    def kin(self) -> np.ndarray:
+        """A number for each sequence, equal for those that share more of their beginning than most."""
+        return tree.kin([self.tokens(index) for index in range(len(self))])
+
     def tokens(self, index: int) -> np.ndarray:
         """The token ids of one sequence."""
         return self._tokens[self._ends[index] - self.lengths[index] : self._ends[index]]
@@ -90,13 +115,18 @@ class SequenceStore:
         return self._weights[self._ends[index] - self.lengths[index] : self._ends[index]]
 
 
-def steps_of_epoch(lengths: np.ndarray, batch_tokens: int, seed: int, epoch: int) -> list[np.ndarray]:
+def steps_of_epoch(
+    lengths: np.ndarray, batch_tokens: int, seed: int, epoch: int, kin: np.ndarray | None = None
+) -> list[np.ndarray]:
     """Deal one epoch's sequences, in the order drawn from (seed, epoch), into optimizer steps.
 
     A step takes sequences until it holds `batch_tokens` tokens; the last one takes what is left,
-    or is joined to the one before it when it would hold less than half a step.
+    or is joined to the one before it when it would hold less than half a step. Sequences of one number
+    in `kin` come in clumps, so that a step's tree can share what they have in common.
     """
     order = generator(seed, "order", epoch).permutation(len(lengths))
+    if kin is not None:
+        order = _clumped(order, kin)
     step_of = (np.cumsum(lengths[order]) - 1) // batch_tokens
     steps = np.split(order, np.flatnonzero(np.diff(step_of)) + 1)
     if len(steps) > 1 and lengths[steps[-1]].sum() < batch_tokens / 2:
@@ -104,8 +134,28 @@ def steps_of_epoch(lengths: np.ndarray, batch_tokens: int, seed: int, epoch: int
     return steps
 
 
+def _clumped(order: np.ndarray, kin: np.ndarray) -> np.ndarray:
+    """Bring the sequences of every kin together, `CLUMP` at a time, where the first of them stands in `order`."""
+    rank = np.argsort(order)
+    by_kin = np.lexsort((rank, kin))
+    begins = np.flatnonzero(np.diff(kin[by_kin], prepend=-1))
+    number = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
+    first = np.maximum.accumulate(np.where(number % CLUMP == 0, np.arange(len(order)), 0))
+    place = np.empty_like(rank)
+    place[by_kin] = rank[by_kin[first]]
+    return np.lexsort((rank, place))
+
+
 def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, layout: Layout) -> Iterator[Batch]:
-    """Cut one step into batches of at most `micro_tokens` positions, padding included, longest rows first."""
+    """Cut one step into batches of at most `micro_tokens` positions, padding included.
+
+    Rows come longest first, which pads least; in trees by their tokens, which shares most.
+    """
+    if layout in TREES:
+        rows = indices[tree.in_tree_order([store.tokens(index) for index in indices])]
+        for cut in _tree_cuts([store.tokens(index) for index in rows], micro_tokens, layout):
+            yield as_tree(store, rows[cut], layout)
+        return
     by_length = indices[np.argsort(store.lengths[indices], kind="stable")[::-1]]
     lay = packed if layout == "packed" else padded
     for cut in _cuts(store.lengths[by_length], micro_tokens, layout):
@@ -136,6 +186,37 @@ def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
 def packed(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:
     """Lay sequences one behind another in a single row, each padded on the right to a multiple of `PLACE`."""
     return _lay(store, indices, _place(store.lengths[np.asarray(indices)]), "packed")
+
+
+def as_tree(store: SequenceStore, indices: Sequence[int] | np.ndarray, layout: Layout = "tree") -> Batch:
+    """Lay sequences out as a token tree, in which what they begin with in common stands once."""
+    own = np.asarray(indices)
+    indices = own[tree.in_tree_order([store.tokens(index) for index in own])]
+    rows = [store.tokens(index) for index in indices]
+    grown = tree.grow(rows, multiple=PLACE, least_shared=_LEAST_SHARED[layout])
+    trained = tree.targets(grown, rows, [store.weights(index) for index in indices])
+    return Batch(
+        tokens_BL=grown.tokens_N[None], position_BL=grown.position_N[None],
+        lengths=grown.lengths, places=tuple(segment.place for segment in grown.segments),
+        index_T=trained.index_T, target_T=trained.target_T, weight_T=trained.weight_T,
+        rows=tuple(store.rows[index] for index in indices), layout=layout, num_trained=trained.num_of_rows, tree=grown,
+    )  # fmt: skip
+
+
+def _tree_cuts(rows: Sequence[np.ndarray], micro_tokens: int, layout: Layout) -> Iterator[slice]:
+    """Yield the rows of each tree, from rows in tree order."""
+    least = _LEAST_SHARED[layout]
+    added = tree.most_positions(rows, multiple=PLACE, least_shared=least)
+    alone = _place(np.array([len(row) for row in rows]))
+    start, positions = 0, 0
+    for row in range(len(rows)):
+        positions += int(added[row])
+        if row > start and positions > micro_tokens:
+            yield slice(start, row)
+            start, positions = row, int(alone[row])
+        elif row == start:
+            positions = int(alone[row])
+    yield slice(start, len(rows))
 
 
 def _cuts(lengths: np.ndarray, micro_tokens: int, layout: Layout) -> Iterator[slice]:
@@ -179,4 +260,5 @@ def _lay(store: SequenceStore, indices: Sequence[int] | np.ndarray, places: np.n
         weight_T=np.concatenate(weight).astype(np.float32),
         rows=tuple(store.rows[sequence] for sequence in indices),
         layout=layout,
+        num_trained=sum(map(len, index)),
     )

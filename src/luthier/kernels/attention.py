@@ -1,11 +1,11 @@
-"""Attention over packed sequences: each sees itself only, and nothing is computed that a mask would hide.
+"""Our attention inside a stock model: packed sequences, each of which sees itself only, and token trees.
 
 Sequences lie one behind another in a single row. Runs of equal length are taken out as a batch, so
 there is no padding and no mask across sequences. On a 2-core CPU short sequences go through plain
 matrix products with their own backward pass: in bfloat16 these take a fifth of the time of torch's
 flash kernel at 48 tokens and two thirds at 384, in float32 nine tenths at 48 and as much from 192 on
-(bench/attention.py). It enters a stock model through transformers' public attention interface;
-which models may use it is decided by `train/policy.py`.
+(bench/attention.py). Trees go to `tree_attention.py`. Either enters a stock model through transformers' public attention interface;
+which models may use it is decided by `train/sharing.py`.
 
 Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run, l tokens of each,
 M = n x H.
@@ -18,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from luthier.core.errors import ModelError
+from luthier.kernels.tree_attention import Blocks, tree_attention
 
 NAME = "luthier_packed"
 LONGEST_SHORT = {torch.bfloat16: 640, torch.float32: 128}  # where the short kernel stops paying on a CPU
@@ -45,30 +46,35 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     runs: Runs | None = None,
+    blocks: Blocks | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     s_aux: torch.Tensor | None = None,
     **unused: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each sequence; returns 1 x N x H x E. Without `runs` every batch row is one sequence.
+    """Attend within each sequence, or along the tree of `blocks`; returns 1 x N x H x E.
 
-    Raises ModelError for what it does not compute: capped scores, windows, sinks. `unused` are the
-    interface's arguments for other implementations (position ids and the like).
+    Without `runs` and `blocks` every batch row is one sequence. Raises ModelError for what is not computed: capped scores, sinks, windows
+    but in a tree. `unused` are the interface's arguments for other implementations (position ids and the like).
     """
     assert attention_mask is None, "packed attention takes no mask"
-    if softcap is not None or sliding_window is not None or s_aux is not None:
+    if softcap is not None or s_aux is not None or (sliding_window is not None and blocks is None):
         raise ModelError(
             "this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded."
         )
+    scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
+    if blocks is not None:
+        assert dropout == 0.0, "a tree shares what dropout would make different"
+        out_HNE = tree_attention(query_1HNE[0], key_1HNE[0], value_1HNE[0], blocks, scale, sliding_window)
+        return out_HNE.transpose(0, 1)[None], None
     repeats = query_1HNE.shape[1] // key_1HNE.shape[1]
     if repeats > 1:
         key_1HNE, value_1HNE = (x.repeat_interleave(repeats, dim=1) for x in (key_1HNE, value_1HNE))
     if runs is None:
         out = scaled_dot_product_attention(
-            query_1HNE, key_1HNE, value_1HNE, dropout_p=dropout, scale=scaling, is_causal=True
+            query_1HNE, key_1HNE, value_1HNE, dropout_p=dropout, scale=scale, is_causal=True
         )
         return out.transpose(1, 2), None
-    scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
     longest_short = LONGEST_SHORT.get(query_1HNE.dtype, 0) if query_1HNE.device.type == "cpu" and dropout == 0.0 else 0
     outs = []
     sizes = [number * length for number, length in runs]

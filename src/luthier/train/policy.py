@@ -15,9 +15,10 @@ from transformers import PreTrainedModel
 
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.loader import Batch
-from luthier.kernels import attention, head
+from luthier.kernels import attention, branching, head, tree_attention
 
-_Inputs = dict[str, torch.Tensor | attention.Runs]
+_Inputs = dict[str, torch.Tensor | attention.Runs | tree_attention.Blocks]
+_Branches = dict[str, torch.Tensor | branching.BranchingCache]
 
 _LOGIT_TRANSFORMS = {
     "final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0, "lm_head_multiplier": 1.0,
@@ -48,8 +49,7 @@ class Policy:
         index_T, target_T, weight_T = self._targets(batch)
         if not self.fused:
             return -(self._stock_logp(batch, index_T, target_T) * weight_T).sum()
-        run = self._run if torch.is_grad_enabled() else self._hidden
-        return head.weighted_nll(run(self._inputs(batch)), index_T, target_T, weight_T, self.head.weight)
+        return head.weighted_nll(self._states(batch), index_T, target_T, weight_T, self.head.weight)
 
     @torch.no_grad()
     def logp(self, batch: Batch) -> torch.Tensor:
@@ -57,7 +57,7 @@ class Policy:
         index_T, target_T, _ = self._targets(batch)
         if not self.fused:
             return self._stock_logp(batch, index_T, target_T)
-        return head.target_logp(self._hidden(self._inputs(batch)), index_T, target_T, self.head.weight)
+        return head.target_logp(self._states(batch), index_T, target_T, self.head.weight)
 
     @torch.no_grad()
     def prove(self, batch: Batch) -> dict[str, float]:
@@ -68,14 +68,16 @@ class Policy:
         logits of about 30).
         """
         attention_name = self.stock.config._attn_implementation or "eager"
+        difference = 0.0
         with mode(self.model, training=False):
-            ours_T = self.logp(batch)
+            ours_T = self.logp(batch).cpu()
             self.stock.set_attn_implementation("eager")
             try:
-                stock_T = torch.cat([self._stock_logp(row, *self._targets(row)[:2]) for row in alone(batch)])
+                for row, own in alone(batch):
+                    stock = self._stock_logp(row, *self._targets(row)[:2]).cpu()
+                    difference = max(difference, (ours_T[torch.from_numpy(own)] - stock).abs().max().item())
             finally:
                 self.stock.set_attn_implementation(attention_name)
-        difference = (ours_T - stock_T).abs().max().item()
         bound = 1e-4 if self.head.weight.dtype == torch.float32 else 0.25
         if not difference <= bound:
             raise ProofFailed(
@@ -94,14 +96,36 @@ class Policy:
         if batch.layout == "padded":  # padding is on the right, where causal attention never looks
             return {"input_ids": tokens_BL}
         position_BL = torch.from_numpy(batch.position_BL).to(self.device)
+        if batch.tree is not None:
+            blocks = tree_attention.blocks(batch.tree.segments)
+            return {"input_ids": tokens_BL, "position_ids": position_BL, "blocks": blocks}
         return {"input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.equal_runs(batch.places)}
+
+    def _states(self, batch: Batch) -> torch.Tensor:
+        """Return the last hidden state of every position, flat."""
+        if batch.layout == "cached_tree":
+            return self._branched(batch, lambda inputs: self.decoder(**inputs, use_cache=True).last_hidden_state)
+        run = self._run if torch.is_grad_enabled() else self._hidden
+        return run(self._inputs(batch))
+
+    def _branched(self, batch: Batch, forward: Callable[[_Branches], torch.Tensor]) -> torch.Tensor:
+        assert batch.tree is not None
+        tokens_N = torch.from_numpy(batch.tree.tokens_N).to(self.device)
+
+        def grown(tokens_BL: torch.Tensor, position_BL: torch.Tensor, cache: branching.BranchingCache) -> torch.Tensor:
+            return forward({"input_ids": tokens_BL, "position_ids": position_BL, "past_key_values": cache})
+
+        return branching.run(grown, self.stock.config, tokens_N, batch.tree.segments)
 
     def _hidden(self, inputs: _Inputs) -> torch.Tensor:
         return self.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
 
     def _stock_logp(self, batch: Batch, index_T: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:
-        outputs = self.stock(**self._inputs(batch), use_cache=False)
-        logits_TV = outputs.logits.flatten(0, 1)[index_T].float()
+        if batch.layout == "cached_tree":
+            logits_NV = self._branched(batch, lambda inputs: self.stock(**inputs, use_cache=True).logits)
+        else:
+            logits_NV = self.stock(**self._inputs(batch), use_cache=False).logits.flatten(0, 1)
+        logits_TV = logits_NV[index_T].float()
         return torch.log_softmax(logits_TV, dim=-1).gather(1, target_T[:, None])[:, 0]
 
 
@@ -116,16 +140,32 @@ def mode(model: torch.nn.Module, *, training: bool) -> Generator[None]:
         model.train(before)
 
 
-def alone(batch: Batch) -> Iterator[Batch]:
-    """Yield every sequence of a batch as a padded batch of its own, without padding."""
-    starts = np.cumsum([0, *batch.places[:-1]]).tolist()
-    for row, start, length in zip(batch.rows, starts, batch.lengths, strict=True):
-        own = (batch.index_T >= start) & (batch.index_T < start + length)
+def alone(batch: Batch) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield every sequence of a batch as a padded batch of its own, without padding, and the numbers of its targets.
+
+    In a tree, a row's targets are those that lie on its path, also where only another row trains them.
+    """
+    flat = batch.tokens_BL.reshape(-1)
+    for row, where_L in zip(batch.rows, _places(batch), strict=True):
+        place = np.full(len(flat), -1)
+        place[where_L] = np.arange(len(where_L))
+        index_T = place[batch.index_T]
+        ahead_T = flat[where_L][np.minimum(index_T + 1, len(where_L) - 1)]
+        own = np.flatnonzero((index_T >= 0) & (index_T + 1 < len(where_L)) & (ahead_T == batch.target_T))
         yield Batch(
-            tokens_BL=batch.tokens_BL.reshape(-1)[start : start + length][None], position_BL=np.arange(length)[None],
-            lengths=(length,), places=(length,),
-            index_T=batch.index_T[own] - start, target_T=batch.target_T[own], weight_T=batch.weight_T[own], rows=(row,), layout="padded",
-        )  # fmt: skip
+            tokens_BL=flat[where_L][None], position_BL=np.arange(len(where_L))[None],
+            lengths=(len(where_L),), places=(len(where_L),), num_trained=len(own),
+            index_T=index_T[own], target_T=batch.target_T[own], weight_T=batch.weight_T[own], rows=(row,), layout="padded",
+        ), own  # fmt: skip
+
+
+def _places(batch: Batch) -> Iterator[np.ndarray]:
+    """Yield the flat positions of every sequence's tokens."""
+    if batch.tree is not None:
+        yield from (batch.tree.places_of_row(row) for row in range(len(batch.rows)))
+        return
+    for start, length in zip(np.cumsum([0, *batch.places[:-1]]).tolist(), batch.lengths, strict=True):
+        yield np.arange(start, start + length)
 
 
 def stock_model(model: torch.nn.Module) -> PreTrainedModel:

@@ -1,0 +1,75 @@
+"""Which models may share what their rows begin with, and how: a list of proven ones; every other is refused with its reason.
+
+`tree` computes attention along the flattened tree (`kernels/tree_attention.py`), where nothing but
+attention and position ids connects tokens. `cached_tree` runs what is shared into the model's own cache
+(`kernels/branching.py`), where convolutions, recurrent states, sinks or capped scores do too. A model is on the
+list when the gradients of every weight equal those of separate rows (tests/numerics/test_tree_families.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedConfig
+
+from luthier.data.loader import Layout
+
+PROVEN: dict[str, Layout] = {
+    "gemma2": "cached_tree",
+    "gemma3_text": "tree",
+    "gpt_oss": "cached_tree",
+    "granite": "tree",
+    "granitemoehybrid": "cached_tree",
+    "lfm2": "cached_tree",
+    "llama": "tree",
+    "ministral": "tree",
+    "mistral": "tree",
+    "olmo2": "tree",
+    "olmo3": "tree",
+    "phi3": "tree",
+    "qwen2": "tree",
+    "qwen3": "tree",
+    "qwen3_5_text": "cached_tree",
+    "qwen3_moe": "tree",
+    "smollm3": "tree",
+}
+_LAYERS = {
+    "tree": {"full_attention", "sliding_attention"},
+    "cached_tree": {"full_attention", "sliding_attention", "conv", "linear_attention", "mamba", "attention"},
+}
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How a model may share prefixes; where it may not, `layout` is None and `reason` says why."""
+
+    layout: Layout | None
+    reason: str = ""
+
+
+def sharing(config: PreTrainedConfig, *, lora_dropout: float = 0.0, checkpointing: bool = False) -> Sharing:
+    """Return how a model of this config may share what rows begin with."""
+    text = config.get_text_config()
+    layout = PROVEN.get(text.model_type)
+    if layout is None:
+        return Sharing(None, f"{text.model_type} is not among the models for which it is proven ({', '.join(PROVEN)})")
+    settings = text.to_dict()
+    if noise := _noise(settings, lora_dropout):
+        return Sharing(None, f"{noise} would make shared tokens differ from row to row")
+    layers: Sequence[str] = settings.get("layer_types") or ()
+    if strange := sorted(set(layers) - _LAYERS[layout]):
+        return Sharing(None, f"it has layers of type {', '.join(strange)}, for which it is not proven")
+    if layout == "cached_tree" and checkpointing:
+        return Sharing(
+            None, f"train.gradient_checkpointing computes layers again without the cache that {text.model_type} needs"
+        )
+    return Sharing(layout)
+
+
+def _noise(settings: dict[str, object], lora_dropout: float) -> str | None:
+    """Name a source of randomness inside the model, if there is one."""
+    if lora_dropout > 0:
+        return f"train.lora.dropout {lora_dropout:g}"
+    for key, value in settings.items():
+        if ("drop" in key or "jitter" in key) and isinstance(value, int | float) and value > 0:
+            return f"{key} {value:g} in the model's config"
+    return None

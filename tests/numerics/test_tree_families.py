@@ -1,0 +1,101 @@
+"""Rows that share prefixes, trained as a tree: the gradients of every weight are those of the rows one by one.
+
+The oracle is always the stock model with eager attention, without a cache, on one row at a time.
+"""
+
+import numpy as np
+import pytest
+import torch
+from tiny_families import FAMILIES, VOCAB, tiny
+from transformers import PreTrainedModel
+
+from luthier.core.types import Rendered
+from luthier.data.loader import Layout, SequenceStore, as_tree, micro_batches
+from luthier.kernels import attention
+from luthier.models.adapters import train_all
+from luthier.train.policy import Policy
+from luthier.train.sharing import PROVEN, sharing
+
+Gradients = dict[str, torch.Tensor]
+
+
+def rows_of_a_trie(seed: int, num_rows: int = 7, vocab_size: int = VOCAB) -> SequenceStore:
+    """Rows that go on from random places of rows before them, some of them doubled; any token may be trained."""
+    rng = np.random.default_rng(seed)
+    rows: list[np.ndarray] = [rng.integers(3, vocab_size, 90)]
+    while len(rows) < num_rows:
+        parent = rows[rng.integers(len(rows))]
+        kept = parent[: rng.integers(0, len(parent) + 1)]
+        rows.append(np.concatenate([kept, rng.integers(3, vocab_size, rng.integers(0 if len(kept) > 1 else 2, 24))]))
+    weights = [np.where(rng.random(len(row)) < 0.6, rng.integers(1, 4, len(row)) / 2, 0) for row in rows]
+    for weight in weights:
+        weight[0] = 0
+    return SequenceStore(
+        [
+            Rendered(f"row-{number}", row.astype(np.int32), weight.astype(np.float32))
+            for number, (row, weight) in enumerate(zip(rows, weights, strict=True))
+        ]
+    )
+
+
+def one_by_one(model: PreTrainedModel, store: SequenceStore) -> tuple[float, Gradients]:
+    """The stock model's loss and gradients, a row at a time."""
+    model.set_attn_implementation("eager")
+    model.zero_grad(set_to_none=True)
+    total = 0.0
+    for index in range(len(store)):
+        tokens = torch.from_numpy(store.tokens(index).astype(np.int64))[None]
+        logits = model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
+        nll = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none")
+        loss = (nll * torch.from_numpy(store.weights(index)[1:])).sum()
+        loss.backward()
+        total += loss.item()
+    return total, gradients(model)
+
+
+def gradients(model: torch.nn.Module) -> Gradients:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def as_trees(
+    policy: Policy, store: SequenceStore, layout: Layout, micro_tokens: int = 100_000
+) -> tuple[float, Gradients]:
+    """Luthier's loss and gradients, a tree at a time."""
+    if layout == "tree":
+        policy.stock.set_attn_implementation(attention.register())
+    policy.model.zero_grad(set_to_none=True)
+    total = 0.0
+    for batch in micro_batches(store, np.arange(len(store)), micro_tokens, layout):
+        loss = policy.weighted_nll(batch)
+        loss.backward()
+        total += loss.item()
+    return total, gradients(policy.model)
+
+
+def assert_same(ours: Gradients, truth: Gradients, bound: float = 1e-4) -> None:
+    assert set(ours) == set(truth)
+    assert len(truth) > 10
+    for name, gradient in truth.items():
+        size = torch.linalg.vector_norm(gradient)
+        assert torch.linalg.vector_norm(ours[name] - gradient) <= bound * size + 1e-7, name
+
+
+LAYOUTS = [(family, layout) for family in FAMILIES for layout in {PROVEN[family], "cached_tree"}]
+
+
+def test_every_family_on_the_list_is_proven_here():
+    assert set(FAMILIES) == set(PROVEN)
+
+
+@pytest.mark.parametrize(("family", "layout"), sorted(LAYOUTS))
+def test_a_tree_has_the_gradients_of_its_rows(family, layout):
+    model = tiny(family)
+    assert sharing(model.config).layout == PROVEN[family]
+    for seed in range(3):
+        store = rows_of_a_trie(seed)
+        batch = as_tree(store, range(len(store)), layout)
+        assert batch.num_positions < store.num_tokens and batch.num_trained > len(batch.target_T)
+        truth, stock = one_by_one(model, store)
+        loss, ours = as_trees(Policy(train_all(model)), store, layout)
+        assert loss == pytest.approx(truth, rel=1e-5)
+        assert_same(ours, stock)
