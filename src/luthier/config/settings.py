@@ -89,6 +89,8 @@ class CheckSettings(Section):
     """Names of checks in `data/checks/` that are left out."""
     benchmarks: tuple[str, ...] = ()
     """Files of public benchmarks, whose questions must not be trained."""
+    presidio: str | None = None
+    """An installed spaCy model, or its folder, with which presidio looks for names of people and places in a sample of the rows; needs `luthier[private]`."""
     limits: CheckLimits = CheckLimits()
     """The least health of each dimension."""
 

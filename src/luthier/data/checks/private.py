@@ -5,7 +5,9 @@ E-mail addresses, phone numbers, IP addresses, payment cards, IBANs, national id
 puts placeholders in the place of secrets and of numbers whose check digits prove them; for the rest
 it proposes the same.
 
-What it cannot see: names and postal addresses of people, health and other private facts told in words,
+Where `check.presidio` names a spaCy model, presidio is asked about names of people and places in a sample of the rows.
+
+What it cannot see: else names and postal addresses of people, health and other private facts told in words,
 ids and phone numbers written without the shapes that it knows, secrets of unknown shape.
 """
 
@@ -16,6 +18,7 @@ from luthier.core.types import Content, Finding, Repair, Row
 from luthier.data.checking import Context, Dimension
 from luthier.data.gathered import Fault, Gathered
 from luthier.data.passages import passages, rewritten
+from luthier.data.presidio_names import NamesInSample, name_finder
 from luthier.data.private_spans import KINDS, PROVEN, SECRETS, private_spans
 from luthier.data.redact import redactor
 
@@ -32,9 +35,13 @@ class Check:
     def __init__(self, context: Context) -> None:
         self._found = Gathered()
         self._redactor = redactor(context.seed)
+        model = context.settings.presidio
+        self._names = None if model is None else NamesInSample(name_finder(model), context.row_at)
 
     def see(self, position: int, row: Row) -> Iterable[Finding]:
         """Look at every text of the row; a kind counts once a row."""
+        if self._names is not None:
+            self._names.see(position, row)
         seen: dict[str, str] = {}
         texts = [text for text, _ in passages(row.content)]
         if len(texts) > 1 and not private_spans("\n".join(texts)):
@@ -51,7 +58,9 @@ class Check:
 
     def end(self) -> Iterable[Finding]:
         """Report one finding a kind; values are shown masked."""
-        return self._found.findings("private", _FAULTS)
+        yield from self._found.findings("private", _FAULTS)
+        if self._names is not None:
+            yield from self._names.findings("private")
 
     def repair(self, content: Content) -> Content:
         """Put placeholders in the place of secrets and proven numbers; the other kinds wait for a person's word."""
