@@ -1,6 +1,7 @@
 """Rows set aside are told by rule, and turns out of place are found in the rows that were read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from luthier.config.settings import CheckSettings, DataSettings
 from luthier.core.errors import DataError
-from luthier.core.types import Conversation, Finding, JsonObject, Message, Preference, Rejected, Row, Text
-from luthier.data.checking import Context
+from luthier.core.types import Conversation, Finding, JsonObject, Message, Preference, Rejected, Row, Text, UnreadKey
+from luthier.data.checking import Context, context_of
 from luthier.data.checks.broken import Check
 from luthier.data.examine import check_names, examine, make_checks
 from luthier.data.read import read
@@ -53,6 +54,26 @@ def test_many_rows_set_aside_are_counted_but_not_all_named() -> None:
     rejected = [Rejected(f"r{n}", "a.jsonl", n, n, "some-rule", "It is wrong.") for n in range(1, 5001)]
     finding = find([], rejected)["some-rule"]
     assert len(finding.rows) == 5000 and "and 4,997 more" in finding.detail and len(finding.detail) < 300
+
+
+def test_keys_that_nothing_reads_are_named_with_their_rows_and_columns_of_all_rows_without() -> None:
+    told = {9: (UnreadKey("messages[].wieght", "weight"),), 12: (UnreadKey("note"),), 15: (UnreadKey("note"),)}
+    rows = [
+        replace(talk(ASK, ANSWER, line=line), unread=(UnreadKey("id"), *told.get(line, ()))) for line in range(1, 21)
+    ]
+    context = context_of(rows)
+    misspelled, stray, columns = examine({"broken": Check(context)}, rows)["broken"]
+    assert {one.kind for one in (misspelled, stray, columns)} == {"unknown-keys"}
+    assert misspelled.severity == "warning" and misspelled.rows == ("r9",)
+    assert "'messages[].wieght' (for 'weight'?) in 1 row, such as a.jsonl:9" in misspelled.detail
+    assert stray.severity == "info" and stray.rows == ("r12", "r15") and "'note' in 2 rows" in stray.detail
+    assert columns.severity == "info" and columns.rows == () and "'id' in 20 rows" in columns.detail
+
+
+def test_a_thousand_names_of_keys_are_one_short_finding() -> None:
+    rows = [replace(talk(ASK, ANSWER, line=line), unread=(UnreadKey(f"k{line}"),)) for line in range(1, 2001)]
+    finding = find(rows)["unknown-keys"]
+    assert len(finding.rows) == 1000 and len(finding.detail) < 700 and "more" in finding.detail
 
 
 @pytest.mark.parametrize("answer", ["N/A", "n/a", "NULL", "TODO", "[placeholder]", "...", " --- ", "#N/A", "<TBD>"])

@@ -80,12 +80,20 @@ class Text:
 Content = Conversation | Preference | Text
 
 
+class UnreadKey(NamedTuple):
+    """A key of a record that nothing reads; `like` is a key that would be read, spelled nearly the same."""
+
+    path: str
+    like: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One usable input row.
 
     `id` comes from the file's SHA-256 and the 1-based record number; `line` is the 1-based
-    physical line on which the record begins; `group` is the value of the user's group column.
+    physical line on which the record begins; `group` is the value of the user's group column. `unread` are
+    the keys of the record that its format does not know.
     """
 
     id: str
@@ -94,6 +102,7 @@ class Row:
     record: int
     content: Content
     group: str | None = None
+    unread: tuple[UnreadKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

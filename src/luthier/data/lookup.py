@@ -1,6 +1,5 @@
 """The rows of several stored files as one sequence: streamed in order, or fetched by position."""
 
-import json
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from luthier.core.types import Row
 from luthier.data.checking import Place
-from luthier.data.store import content_from_json, read_stored
+from luthier.data.store import read_stored, stored_row
 
 _MOST_CACHED_BYTES = 256 << 20
 
@@ -47,8 +46,7 @@ class Lookup:
         """Return the row at a position."""
         index = bisect_right(self._starts, position) - 1
         (stored,) = self._group(index).slice(position - self._starts[index], 1).to_pylist()
-        content = content_from_json(json.loads(stored["content"]))
-        return Row(stored["id"], stored["file"], stored["line"], stored["record"], content, stored["group"])
+        return stored_row(stored)
 
     def places(self) -> "Places":
         """Return where every row stands, all in memory: about 100 bytes a row."""

@@ -26,6 +26,7 @@ from luthier.data.problems import RowProblem
 from luthier.data.records import Broken, Record, Records
 from luthier.data.sources import Source, find_sources
 from luthier.data.text_rows import text_rows
+from luthier.data.unread_keys import UnreadKeys
 
 FORMATS = "luthier.data.formats"
 HEAD_ROWS = 100
@@ -201,6 +202,11 @@ def _interpreted(
         if settings.group is not None:
             ensure_column(settings.group, values, file, "data.group")
         announce(file, f"{description} -> {interpretation.reason}")
+    unread = (
+        None
+        if interpretation is None or _are_named(settings)
+        else UnreadKeys(interpretation.read, _elsewhere(settings))
+    )
     for row_id, number, item in chain(head, items):
         if isinstance(item, Broken):
             yield Rejected(row_id, file, item.line, number, item.rule, item.detail), None
@@ -211,7 +217,9 @@ def _interpreted(
         except RowProblem as problem:
             yield Rejected(row_id, file, item.line, number, problem.rule, problem.detail), item.value
         else:
-            yield Row(row_id, file, item.line, number, content, _group(item.value, settings.group)), item.value
+            group = _group(item.value, settings.group)
+            keys = () if unread is None else unread.of(item.value)
+            yield Row(row_id, file, item.line, number, content, group, keys), item.value
 
 
 def _head(items: Iterator[_Numbered], file: str) -> list[_Numbered]:
@@ -231,7 +239,7 @@ def _head(items: Iterator[_Numbered], file: str) -> list[_Numbered]:
 
 
 def _interpretation(head: Sequence[JsonObject], file: str, settings: DataSettings) -> Interpretation:
-    if settings.input or settings.output:
+    if _are_named(settings):
         return named_columns(settings, head, file)
     if settings.format is not None:
         return Interpretation(
@@ -291,6 +299,15 @@ def _with_system(content: Content, system: str | None) -> Content:
     if isinstance(content, Preference):
         return dataclasses.replace(content, prompt=turns)
     return dataclasses.replace(content, messages=turns)
+
+
+def _are_named(settings: DataSettings) -> bool:
+    """Tell whether the user named the columns; then what else the rows hold is left out as they wish."""
+    return bool(settings.input or settings.output)
+
+
+def _elsewhere(settings: DataSettings) -> tuple[str, ...]:
+    return () if settings.group is None else (settings.group,)
 
 
 def _group(row: JsonObject, column: str | None) -> str | None:

@@ -13,7 +13,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from luthier.core.types import Content, Conversation, JsonObject, JsonValue, Message, Preference, Row, Text
+from luthier.core.types import Content, Conversation, JsonObject, JsonValue, Message, Preference, Row, Text, UnreadKey
 
 # Small enough that one row can be fetched alone in milliseconds.
 GROUP_ROWS = 2_000
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         pa.field("group", pa.string()),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("content", pa.string(), nullable=False),
+        pa.field("unread", pa.string()),
     ]
 )
 
@@ -51,6 +52,7 @@ class RowWriter:
                 "group": row.group,
                 "kind": content["kind"],
                 "content": json.dumps(content, ensure_ascii=False, allow_nan=False),
+                "unread": json.dumps(row.unread, ensure_ascii=False) if row.unread else None,
             }
         )
         if len(self._rows) == GROUP_ROWS:
@@ -85,8 +87,14 @@ def read_stored(path: Path) -> Iterator[Row]:
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             for stored in file.read_row_group(group).to_pylist():
-                content = content_from_json(json.loads(stored["content"]))
-                yield Row(stored["id"], stored["file"], stored["line"], stored["record"], content, stored["group"])
+                yield stored_row(stored)
+
+
+def stored_row(stored: JsonObject) -> Row:
+    """Return the row that an entry of a stored file holds; files of older versions have no `unread`."""
+    content = content_from_json(json.loads(stored["content"]))  # type: ignore[arg-type]
+    unread = tuple(UnreadKey(*entry) for entry in json.loads(stored.get("unread") or "[]"))  # type: ignore[arg-type]
+    return Row(stored["id"], stored["file"], stored["line"], stored["record"], content, stored["group"], unread)  # type: ignore[arg-type]
 
 
 def count_stored(path: Path) -> int:

@@ -2,19 +2,21 @@
 
 The reader sets a row aside rather than guess what it meant; here is why, once a rule, with the place
 and for JSON the byte. Of the rows that it does read, those are named whose last word is not an
-answer, whose answer is a filler, or whose tools are called without a result.
+answer, whose answer is a filler, or whose tools are called without a result, and the keys that the reader
+leaves out because no format knows them.
 
-What it cannot see: keys that no format knows and that the reader therefore leaves out, turns that are
-swapped in a way that still alternates, and whether an answer is true.
+What it cannot see: turns that are swapped in a way that still alternates, keys within tools, keys beside columns that
+were named, and whether an answer is true.
 """
 
 import re
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
-from luthier.core.types import Content, Conversation, Finding, JsonObject, Message, Rejected, Repair, Row
+from luthier.core.types import Content, Conversation, Finding, JsonObject, Message, Rejected, Repair, Row, UnreadKey
 from luthier.data.checking import Context, Dimension
 from luthier.data.gathered import MOST_EXAMPLES, Fault, Gathered, shown
 from luthier.data.passages import passages, turns
@@ -25,16 +27,21 @@ class Check:
 
     dimension: ClassVar[Dimension] = "valid"
     effect: ClassVar[str] = "rows that cannot be read train nothing; turns out of place teach the wrong speaker"
-    blind: ClassVar[str] = "keys that no format knows, swapped turns that still alternate, the truth of an answer"
+    blind: ClassVar[str] = "swapped turns that still alternate, keys within tools, the truth of an answer"
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._rejected = context.rejected
+        self._at_key: dict[UnreadKey, array[int]] = {}
         self._found = Gathered()
         self._num_rows = 0
 
     def see(self, position: int, row: Row) -> Iterable[Finding]:
         """Look at the row's turns; a document has none."""
         self._num_rows += 1
+        for key in row.unread:
+            if key in self._at_key or len(self._at_key) < _MOST_KEYS:
+                self._at_key.setdefault(key, array("i")).append(position)
         for kind, example in _faults_of(row.content):
             drops = kind == "placeholder-answer"
             self._found.add(kind, row, example, Repair(row.id, "set aside", safe=False) if drops else None)
@@ -49,6 +56,34 @@ class Check:
         as_label = self._found.count("placeholder-answer") > max(_LABEL_ROWS, _LABEL_SHARE * self._num_rows)
         faults = {**_FAULTS, "placeholder-answer": _FILLER_AS_LABEL} if as_label else _FAULTS
         yield from self._found.findings("broken", faults)
+        yield from self._unknown_keys()
+
+    def _unknown_keys(self) -> Iterator[Finding]:
+        """Yield at most three findings: keys that look misspelled, keys of some rows, and columns of nearly all."""
+        are_columns = {key for key, at in self._at_key.items() if len(at) >= _COLUMN_SHARE * self._num_rows}
+        ranked = sorted(self._at_key, key=lambda key: (-len(self._at_key[key]), key))
+        misspelled = [key for key in ranked if key.like is not None]
+        stray = [key for key in ranked if key.like is None and key not in are_columns]
+        columns = [key for key in ranked if key.like is None and key in are_columns]
+        for keys, fault in ((misspelled, _MISSPELLED), (stray, _STRAY), (columns, _COLUMNS)):
+            if keys:
+                yield self._keys_finding(keys, fault, [key for key in keys if key not in are_columns])
+
+    def _keys_finding(self, keys: Sequence[UnreadKey], fault: Fault, of_some_rows: Sequence[UnreadKey]) -> Finding:
+        at = sorted({position for key in of_some_rows for position in self._at_key[key]})
+        named = ", ".join(self._named(key) for key in keys[:_MOST_NAMED])
+        more = f" and {len(keys) - _MOST_NAMED:,} more" if len(keys) > _MOST_NAMED else ""
+        rows = tuple(self._context.place_at(position).id for position in at)
+        detail = f"{fault.says}: {named}{more}."
+        return Finding("broken", "unknown-keys", fault.severity, fault.confidence, rows, detail, fault.fix)
+
+    def _named(self, key: UnreadKey) -> str:
+        at = self._at_key[key]
+        places = ", ".join(str(self._context.place_at(position)) for position in at[:MOST_EXAMPLES])
+        counted = f"{len(at):,} {'row' if len(at) == 1 else 'rows'}, such as {places}"
+        name = key.path.rpartition(".")[2]
+        like = f" (for {key.like!r}?)" if key.like is not None and key.like != name else ""
+        return f"{shown(key.path)}{like} in {counted}"
 
 
 def _set_aside(rule: str, rows: Sequence[Rejected]) -> Finding:
@@ -117,6 +152,8 @@ def _name(call: JsonObject) -> str:
 _MARKS = re.compile(r"(?:<{7}|>{7}) \S{1,40}")
 _LONGEST_FILLER = 24
 _LABEL_ROWS, _LABEL_SHARE = 5, 0.02
+_COLUMN_SHARE = 0.5
+_MOST_KEYS, _MOST_NAMED = 1_000, 8
 _FILLERS = frozenset(
     (
         "n/a;na;none;null;nil;nan;undefined;todo;tbd;fixme;xxx;placeholder;empty;missing;your answer here;answer here;"
@@ -164,6 +201,24 @@ _FAULTS: dict[str, Fault] = {
         "Nothing needs to be done if people write like that; look whether an answer between them was lost.",
     ),
 }
+_MISSPELLED = Fault(
+    "warning",
+    0.7,
+    "Keys that look meant to be read are not",
+    "Rename the key, or move its value to where the format has it; as it is, the value is left out.",
+)
+_STRAY = Fault(
+    "info",
+    0.4,
+    "Some rows have keys that nothing reads",
+    "Look whether they hold something that should be learned; else nothing needs to be done.",
+)
+_COLUMNS = Fault(
+    "info",
+    0.4,
+    "Nearly all rows have keys that nothing reads",
+    "Nothing, if they only describe the rows; what should be learned is named with --input and --output.",
+)
 _FILLER_AS_LABEL = Fault(
     "info",
     0.5,
