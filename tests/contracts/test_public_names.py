@@ -17,7 +17,7 @@ ARGUMENTS = {
         "rows_or_path", "model", "input", "output", "test", "validation", "group", "out", "config", "settings", "quiet",
     ],
     "check": [
-        "rows_or_path", "model", "input", "output", "test", "validation", "group", "fix", "config", "settings", "quiet",
+        "rows_or_path", "model", "input", "output", "test", "validation", "group", "fix", "cache", "config", "settings", "quiet",
     ],
     "split": ["rows_or_path", "out", "input", "output", "test", "validation", "group", "config", "settings", "quiet"],
     "train_weights": ["config", "settings", "out", "quiet"],

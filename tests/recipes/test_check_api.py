@@ -41,6 +41,16 @@ def test_a_file_is_checked_against_its_test_file_and_limits_are_settings(tmp_pat
     assert not seen.healthy and "leak_free" in repr(seen) and seen.written is None
 
 
+def test_of_rows_from_python_nothing_is_kept_and_files_only_unless_it_is_refused(tmp_path: Path):
+    seen = [luthier.check(rows(), settings=DUPLICATES, quiet=True) for _ in range(2)]
+    assert seen[0].as_json() == seen[1].as_json() and not (tmp_path / "cache").exists()
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    luthier.check("rows.jsonl", settings=DUPLICATES, cache=False, quiet=True)
+    assert not (tmp_path / "cache").exists()
+    kept = luthier.check("rows.jsonl", settings=DUPLICATES, quiet=True)
+    assert list((tmp_path / "cache").rglob("*.json")) and kept.rows == 30
+
+
 def test_split_returns_the_certificate_that_it_writes(tmp_path: Path):
     certificate = luthier.split(rows(), out="parts", input="text", output="label", quiet=True)
     assert json.loads(Path("parts/certificate.json").read_text()) == certificate

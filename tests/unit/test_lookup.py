@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from luthier.config.settings import CheckLimits
+from luthier.core.hashing import file_hash
 from luthier.core.types import Conversation, Finding, Message, Repair, Row, Text
-from luthier.data import store
+from luthier.data import findings_cache, store
 from luthier.data.checking import Place
 from luthier.data.findings_cache import FindingsCache, Found, Summary
 from luthier.data.health import About, Diagnosis, Excerpt, worst_first
@@ -81,6 +82,17 @@ def test_findings_are_kept_as_they_are_with_their_repairs(tmp_path: Path):
     again = FindingsCache(["data"], tmp_path)
     assert again.found("duplicates") == found and again.summary() == Summary(3, 1, (0, 2))
     assert again.found("leaks") is None and FindingsCache(["other"], tmp_path).found("duplicates") is None
+
+
+def test_another_version_of_a_library_or_a_changed_file_is_other_code(monkeypatch: pytest.MonkeyPatch):
+    code = findings_cache.reading_code.__wrapped__
+    before = code()
+    assert code() == before
+    with monkeypatch.context() as patched:
+        patched.setattr(findings_cache, "version", lambda name: "0.1" if name == "scikit-learn" else "1")
+        assert code() != before
+    monkeypatch.setattr(findings_cache, "file_hash", lambda file: "" if file.name == "hashing.py" else file_hash(file))
+    assert code() != before, "what the checks rest on is not in data/ alone"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from luthier.core import parts
@@ -23,6 +24,7 @@ from luthier.data.health import Excerpt
 from luthier.data.store import content_from_json, content_json
 
 CACHE_VARIABLE = "LUTHIER_CACHE"
+_LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,14 @@ def code_of(check: str) -> Path:
 
 @cache
 def reading_code() -> str:
-    """Return a hash of all code that every check rests on: how rows are read, split, normalized and shown."""
+    """Return a hash of all code that every check rests on: how rows are read, split, normalized and shown.
+
+    Of the libraries whose figures end in findings the version stands for the code.
+    """
     folder = Path(importlib.import_module("luthier.data").__path__[0])
-    files = [*folder.glob("*.py"), *folder.glob("formats/*.py"), folder.parent / "core" / "types.py"]
-    return json_hash([[file.name, file_hash(file)] for file in sorted(files)])
+    files = [*folder.glob("*.py"), *folder.glob("formats/*.py"), *(folder.parent / "core").glob("*.py")]
+    versions: list[JsonValue] = [[name, version(name)] for name in _LIBRARIES]
+    return json_hash([versions, *([file.name, file_hash(file)] for file in sorted(files))])
 
 
 def finding_json(finding: Finding) -> JsonObject:

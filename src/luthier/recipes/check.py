@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from luthier.data.findings_cache import FindingsCache, Found, Summary
 from luthier.data.health import About, Diagnosis, Excerpt, worst_first
 from luthier.data.lookup import Lookup
 from luthier.data.sources import find_sources
+from luthier.recipes import prepare
 from luthier.recipes.desk import Desk
 from luthier.recipes.prepare import (
     ORIGINS,
@@ -40,6 +42,7 @@ from luthier.recipes.voice import Voice
 from luthier.verdict.check_page import write_check_page
 
 _HUB = "hub:"
+_STARTER = "starter"
 _EXAMPLES = 3
 _LENGTHS = 40
 _HIDDEN = "(holds private data)"
@@ -202,7 +205,11 @@ def _ruler(desk: Desk) -> Ruler | None:
 
 
 def _cache(source: Source | None, settings: Settings) -> FindingsCache | None:
-    """Return the cache of these data; rows from Python and from a hub have no bytes to know them by."""
+    """Return the cache of these data; None where they are not known by bytes that lie still.
+
+    Rows from Python are not kept, for nobody expects that what was in memory leaves quotations on the disk, and a data
+    set of a hub can change behind its name.
+    """
     paths = (settings.data.path, settings.data.test, settings.data.validation, *settings.check.benchmarks)
     if not isinstance(source, str | Path | None) or any(path is not None and path.startswith(_HUB) for path in paths):
         return None
@@ -210,12 +217,14 @@ def _cache(source: Source | None, settings: Settings) -> FindingsCache | None:
         None if path is None else [[file.name, file.sha256] for file in find_sources(path)] for path in paths
     ]
     chosen = settings.model_dump(mode="json", exclude={"check": {"limits", "skip"}, "compare": True, "export": True})
-    return FindingsCache([files, chosen, _tokenizer_files(settings) if _names_a_model(settings) else None])
+    words = [file_hash(Path(file)) for file in (__file__, prepare.__file__)]
+    return FindingsCache([files, chosen, _tokenizer_files(settings) if _names_a_model(settings) else None, *words])
 
 
 def _tokenizer_files(settings: Settings) -> JsonValue:
-    """Return hashes of what measures rows in a model's folder; a model of a hub is known by its name."""
-    folder = Path(settings.model.init.tokenizer if settings.model.init else settings.model.name)
+    """Return hashes of what measures rows in a model's folder; a model of a hub is known by its name and revision."""
+    name = settings.model.init.tokenizer if settings.model.init else settings.model.name
+    folder = Path(str(resources.files("luthier.starter") / "model")) if name == _STARTER else Path(name)
     return [file_hash(file) for file in sorted(folder.glob("*")) if file.suffix in (".json", ".jinja")]
 
 

@@ -79,20 +79,22 @@ def check(
     validation: str | Path | None = None,
     group: str | None = None,
     fix: str | Path | None = None,
+    cache: bool = True,
     config: Paths = (),
     settings: Mapping[str, JsonValue] | None = None,
     quiet: bool = False,
 ) -> Checkup:
     """Find what is wrong with data before training on it, as `luthier check` does.
 
-    The arguments are those of `luthier.run`; `fix` is a file to write the rows to, mended. Nothing raises for bad data
-    but data of which no row can be used.
+    The arguments are those of `luthier.run`; `fix` is a file to write the rows to, mended. What was found in files is kept
+    and used again unless `cache` is False; rows from Python are looked at anew each time, and nothing of them is kept.
+    Nothing raises for bad data but data of which no row can be used.
     """
     chosen = _settings(config, settings, _flags(input, output, test, validation, group) | {"model.name": _text(model)})
     source, voice = _source(rows_or_path), Voice(quiet=quiet)
     title = str(source) if isinstance(source, str | Path) else chosen.data.path or "rows from Python"
     if fix is None:
-        return Checkup(recipe.check(source, chosen, voice), title)
+        return Checkup(recipe.check(source, chosen, voice, use_cache=cache), title)
     diagnosis, sums = mend.check_and_fix(source, chosen, Path(fix), voice)
     return Checkup(diagnosis, title, sums)
 
