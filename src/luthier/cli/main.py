@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import grade
+from luthier.cli import grade, serve
 from luthier.core.errors import LuthierError, Stopped
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject, JsonValue
@@ -248,6 +248,7 @@ def schema() -> None:
 
 
 app.add_typer(grade.app)
+app.add_typer(serve.app)
 
 
 def main() -> None:

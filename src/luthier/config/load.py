@@ -46,7 +46,7 @@ def parse(tree: JsonObject, problems: list[str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        problems += problems_of(error, Settings)
     else:
         if not problems:
             return settings
@@ -108,10 +108,16 @@ def _section(annotation: object) -> type[BaseModel] | None:
     return None
 
 
-def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+def problems_of(error: ValidationError, section: type[BaseModel]) -> list[str]:
+    """Say each thing that is wrong with a tree of settings of this kind, with its dotted key."""
+    known = dotted(section)
+    return [_problem(detail["loc"], detail["type"], detail["msg"], known) for detail in error.errors()]
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str, known: dict[str, str]) -> str:
     key = ".".join(str(part) for part in location)
     if kind == "extra_forbidden":
-        return f"{key}: there is no such setting.{nearest(key, dotted())}"
+        return f"{key}: there is no such setting.{nearest(key, known)}"
     return f"{key}: {message[0].lower()}{message[1:]}"
 
 

@@ -157,12 +157,16 @@ class TrainSettings(Section):
     """The settings of the LoRA method."""
     lr: PositiveFloat | None = None
     """The highest learning rate."""
+    lr_multiplier: PositiveFloat | None = None
+    """The chosen learning rate times this; a `train.lr` of your own is taken as it is."""
     epochs: PositiveFloat | None = None
     """How often every training row is seen."""
     steps: Positive | None = None
     """The number of optimizer steps; overrides epochs."""
     batch_tokens: Positive | None = None
     """How many tokens of rows one optimizer step takes, over all micro-batches."""
+    batch_rows: Positive | None = None
+    """How many rows of mean length one optimizer step takes, where `batch_tokens` is absent."""
     micro_tokens: Positive | None = None
     """How many tokens, padding included, go through the model at once; bounds the memory."""
     max_length: Positive | None = None
@@ -197,6 +201,8 @@ class TrainSettings(Section):
     """Stop after this many validations without a better loss; 0 never stops early."""
     checkpoint_seconds: PositiveFloat = 300.0
     """The longest time between two checkpoints; at most a tenth of the run lies between them."""
+    checkpoint_epochs: bool | None = None
+    """Write a checkpoint at the end of every epoch too."""
     keep: Annotated[int, Field(ge=2)] = 2
     """How many checkpoints stay on disk."""
     warm_from: str | None = None

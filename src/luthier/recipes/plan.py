@@ -140,15 +140,16 @@ def _resolve_training(job: Job, store: SequenceStore) -> None:
     train, sizes = job.settings.train, shape(job)
     num_rows, num_weights = len(job.rendered("train").rows), sizes.num_weights
     method = "full" if job.settings.model.init else train.method
-    choice = rule.choose(num_weights, sizes.hidden_size, num_rows, store.num_tokens / len(store), method)
-    batch_tokens = train.batch_tokens or choice.batch_tokens
+    mean_tokens = store.num_tokens / len(store)
+    choice = rule.choose(num_weights, sizes.hidden_size, num_rows, mean_tokens, method)
+    batch_tokens = train.batch_tokens or round((train.batch_rows or 0) * mean_tokens) or choice.batch_tokens
     epochs = train.epochs or choice.epochs
     steps_per_epoch = len(steps_of_epoch(store.lengths, batch_tokens, job.settings.seed, 0))
     steps = train.steps or max(1, round(epochs * steps_per_epoch))
     job.resolve({
         "train.method": choice.method, "train.lora.rank": train.lora.rank or choice.rank,
         "train.lora.alpha": train.lora.alpha or 2.0 * (train.lora.rank or choice.rank),
-        "train.lr": train.lr or choice.lr, "train.epochs": epochs, "train.steps": steps, "train.batch_tokens": batch_tokens,
+        "train.lr": train.lr or choice.lr * (train.lr_multiplier or 1), "train.epochs": epochs, "train.steps": steps, "train.batch_tokens": batch_tokens,
         "train.micro_tokens": train.micro_tokens or max(min(_MICRO_TOKENS, batch_tokens), int(store.lengths.max())),
         "train.max_length": train.max_length or job.context, "train.compile": bool(train.compile),
         "train.validate_every": train.validate_every or max(1, min(steps_per_epoch // 2, steps // 4)),
@@ -242,12 +243,11 @@ def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObjec
     assert train.steps and train.batch_tokens
     rate = float(measured["tokens_per_second"])  # type: ignore[arg-type]
     num_trained = adapters.num_trained(job.policy.model)
-    per_epoch = (
-        store.num_tokens * train.steps / len(steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0))
-    )
+    steps_per_epoch = len(steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0))
+    per_epoch = store.num_tokens * train.steps / steps_per_epoch
     seconds = per_epoch / rate + train.steps * num_trained * 20 / 8e9
     plan: JsonObject = {
-        "seconds": round(seconds, 1), "memory_bytes": needed, "steps": train.steps, "tokens": int(per_epoch),
+        "seconds": round(seconds, 1), "memory_bytes": needed, "steps": train.steps, "steps_per_epoch": steps_per_epoch, "tokens": int(per_epoch),
         "trained_weights": num_trained, "trained_tokens_per_epoch": store.num_trained, **measured,
     }  # fmt: skip
     write_json(job.run.plan, plan)

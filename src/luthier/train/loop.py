@@ -247,11 +247,14 @@ class Trainer:
         return 0 < self.settings.patience <= self._state.worse
 
     def _save_due(self) -> bool:
-        """At the best validation, at the end, by the clock, and at every tenth of the run."""
+        """At the best validation, at the end, by the clock, at every tenth of the run, and by the epoch where asked for."""
         step = self._state.step
         ends = step == self.num_steps or self._out_of_patience()
         waited = time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
-        return ends or waited or step == self._state.best_step or step % max(1, self.num_steps // 10) == 0
+        epoch_ends = self.settings.checkpoint_epochs and step % self.steps_per_epoch == 0
+        return bool(
+            ends or waited or epoch_ends or step == self._state.best_step or step % max(1, self.num_steps // 10) == 0
+        )
 
     def _progress(self, entry: Entry, clock: Clock) -> Progress:
         return Progress(

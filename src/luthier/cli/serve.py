@@ -1,0 +1,69 @@
+"""The commands about the server: `luthier serve` and `luthier keys`."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys with which clients call the server.")
+app.add_typer(keys, name="keys")
+
+Data = Annotated[Path, typer.Option(metavar="DIR", help="The folder for files, jobs, models and keys.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
+DATA = Path("luthier-data")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    data: Data = DATA,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="A YAML file of the server's settings; later files win.")
+    ] = None,
+) -> None:
+    """Serve OpenAI's API for files, fine-tuning jobs and models."""
+    from luthier.config.serving import load_serving
+    from luthier.server.main import serve as serve_until_stopped
+
+    serve_until_stopped(load_serving(config or []), data, host, port)
+
+
+@keys.command()
+def create(
+    data: Data = DATA,
+    project: Annotated[str, typer.Option(help="The project whose files and jobs the key opens.")] = "default",
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+) -> None:
+    """Make a key and print it; it is shown only now."""
+    from luthier.server.main import opened_keys
+
+    with opened_keys(data) as opened:
+        secret, _ = opened.mint(project, name)
+    print(f"API key: {secret}")
+
+
+@keys.command(name="list")
+def list_keys(data: Data = DATA, json: Json = False) -> None:
+    """List the keys by their ids; what opens anything is not shown."""
+    from luthier.jobs.words import as_json, as_lines
+    from luthier.server.main import opened_keys
+
+    with opened_keys(data) as opened:
+        listed = opened.listed()
+    print(json_module.dumps(as_json(listed), indent=1) if json else as_lines(listed))
+
+
+@keys.command()
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY_ID", help="The id of a key, as `luthier keys list` shows it.")],
+    data: Data = DATA,
+) -> None:
+    """Make a key worthless at once."""
+    from luthier.server.main import opened_keys
+
+    with opened_keys(data) as opened:
+        opened.revoke(key)
+    print(f"{key} is revoked")

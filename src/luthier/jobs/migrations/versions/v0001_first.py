@@ -1,0 +1,149 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    _people()
+    _work()
+    _results()
+
+
+def _people() -> None:
+    op.create_table(
+        "projects",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("name", sa.String, nullable=False, unique=True),
+        sa.Column("created_at", sa.Integer, nullable=False),
+    )  # fmt: skip
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("project_id", sa.String, sa.ForeignKey("projects.id"), nullable=False),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("hash", sa.String, nullable=False, unique=True),
+        sa.Column("hint", sa.String, nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("last_used_at", sa.Integer),
+        sa.Column("revoked_at", sa.Integer),
+    )  # fmt: skip
+    op.create_table(
+        "files",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("project_id", sa.String, sa.ForeignKey("projects.id"), nullable=False),
+        sa.Column("filename", sa.String, nullable=False),
+        sa.Column("purpose", sa.String, nullable=False),
+        sa.Column("bytes", sa.Integer, nullable=False),
+        sa.Column("sha256", sa.String, nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("expires_at", sa.Integer),
+        sqlite_autoincrement=True,
+    )  # fmt: skip
+    op.create_index("ix_files_project_id", "files", ["project_id"])
+
+
+def _work() -> None:
+    op.create_table(
+        "jobs",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("project_id", sa.String, sa.ForeignKey("projects.id"), nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("finished_at", sa.Integer),
+        sa.Column("status", sa.String, nullable=False),
+        sa.Column("model", sa.String, nullable=False),
+        sa.Column("base", sa.String, nullable=False),
+        sa.Column("warm_from", sa.String),
+        sa.Column("request", sa.JSON, nullable=False),
+        sa.Column("request_hash", sa.String, nullable=False),
+        sa.Column("seed", sa.Integer, nullable=False),
+        sa.Column("training_file", sa.String, nullable=False),
+        sa.Column("validation_file", sa.String),
+        sa.Column("hyperparameters", sa.JSON, nullable=False),
+        sa.Column("error", sa.JSON(none_as_null=True)),
+        sa.Column("fine_tuned_model", sa.String),
+        sa.Column("result_file", sa.String),
+        sa.Column("trained_tokens", sa.Integer),
+        sa.Column("estimated_finish", sa.Integer),
+        sa.Column("step", sa.Integer, nullable=False),
+        sa.Column("token", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("lease_boot", sa.String),
+        sa.Column("lease_until", sa.Float),
+        sa.Column("worker_pid", sa.Integer),
+        sa.Column("worker_start", sa.Float),
+        sqlite_autoincrement=True,
+    )  # fmt: skip
+    op.create_index("ix_jobs_project_id", "jobs", ["project_id"])
+    op.create_index("ix_jobs_status", "jobs", ["status"])
+    op.create_table(
+        "events",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("job_id", sa.String, sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("level", sa.String, nullable=False),
+        sa.Column("type", sa.String, nullable=False),
+        sa.Column("message", sa.String, nullable=False),
+        sa.Column("data", sa.JSON(none_as_null=True)),
+        sqlite_autoincrement=True,
+    )  # fmt: skip
+    op.create_index("ix_events_job_id", "events", ["job_id"])
+
+
+def _results() -> None:
+    op.create_table(
+        "checkpoints",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("job_id", sa.String, sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("step", sa.Integer, nullable=False),
+        sa.Column("model", sa.String, nullable=False),
+        sa.Column("metrics", sa.JSON, nullable=False),
+        sa.UniqueConstraint("job_id", "step"),
+        sqlite_autoincrement=True,
+    )  # fmt: skip
+    op.create_index("ix_checkpoints_job_id", "checkpoints", ["job_id"])
+    op.create_table(
+        "models",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("project_id", sa.String, sa.ForeignKey("projects.id"), nullable=False),
+        sa.Column("job_id", sa.String, sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("base", sa.String, nullable=False),
+        sa.Column("checkpoint", sa.String, nullable=False),
+        sa.Column("package", sa.String),
+        sqlite_autoincrement=True,
+    )  # fmt: skip
+    op.create_index("ix_models_project_id", "models", ["project_id"])
+    op.create_table(
+        "batches",
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("project_id", sa.String, sa.ForeignKey("projects.id"), nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("status", sa.String, nullable=False),
+        sa.Column("request", sa.JSON, nullable=False),
+        sa.Column("input_file", sa.String, nullable=False),
+        sa.Column("output_file", sa.String),
+        sa.Column("error_file", sa.String),
+        sa.Column("counts", sa.JSON),
+        sqlite_autoincrement=True,
+    )  # fmt: skip
+    op.create_index("ix_batches_project_id", "batches", ["project_id"])
+    op.create_table(
+        "idempotency",
+        sa.Column("project_id", sa.String, sa.ForeignKey("projects.id"), primary_key=True),
+        sa.Column("key", sa.String, primary_key=True),
+        sa.Column("request_hash", sa.String, nullable=False),
+        sa.Column("job_id", sa.String, sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("created_at", sa.Integer, nullable=False),
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""What comes in with a request: JSON bodies within limits, checked field by field; the arguments of lists."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import JsonValue as AnyJson
+from starlette.requests import ClientDisconnect, Request
+
+from luthier.core.types import JsonObject, JsonValue
+from luthier.server.control import control_of
+from luthier.server.errors import ApiError
+
+Body = TypeVar("Body", bound=BaseModel)
+Auto = Literal["auto"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Hyperparameters(_Strict):
+    """The hyperparameters of supervised tuning."""
+
+    batch_size: Auto | Annotated[int, Field(ge=1, le=100_000)] = "auto"
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = "auto"
+
+
+class Supervised(_Strict):
+    """The settings of the method `supervised`."""
+
+    hyperparameters: Hyperparameters | None = None
+
+
+class Method(_Strict):
+    """How a job trains; methods that are not there are told apart from mistakes by the handler."""
+
+    type: Literal["supervised", "dpo", "reinforcement"] = "supervised"
+    supervised: Supervised | None = None
+    dpo: AnyJson = None
+    reinforcement: AnyJson = None
+
+
+class JobRequest(_Strict):
+    """The body of POST /v1/fine_tuning/jobs."""
+
+    model: Annotated[str, Field(min_length=1, max_length=500)]
+    training_file: Annotated[str, Field(min_length=1, max_length=100)]
+    validation_file: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    hyperparameters: Hyperparameters | None = None
+    method: Method | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+        ]
+        | None
+    ) = None
+    integrations: list[AnyJson] | None = None
+
+
+async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives; raise ApiError when it is larger than `limit`, stalls or breaks off."""
+    too_large = ApiError(413, f"The body is larger than the {limit} bytes that this server takes.", code="too_large")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    size, stream = 0, request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(control_of(request).serving.read_seconds):
+                chunk = await anext(stream, None)
+        except TimeoutError as error:
+            raise ApiError(408, "The body did not arrive in time.", code="timeout") from error
+        except ClientDisconnect as error:
+            raise ApiError(400, "The body broke off.", code="incomplete_body") from error
+        if chunk is None:
+            return
+        size += len(chunk)
+        if size > limit:
+            raise too_large
+        yield chunk
+
+
+async def json_body(request: Request) -> JsonObject:
+    """Return the JSON object that a request carries; raise ApiError."""
+    data = b"".join([chunk async for chunk in chunks(request, control_of(request).serving.body_bytes)])
+    try:
+        value: JsonValue = json.loads(data, parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates are refused here
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"The body is not JSON that can be used: {error}", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
+    return value
+
+
+def checked(kind: type[Body], value: JsonObject) -> Body:
+    """Return a body as its kind; raise ApiError naming the first argument that is wrong."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "literal")))
+        unknown = first["type"] == "extra_forbidden"
+        message = (
+            f"Unrecognized request argument supplied: {param}" if unknown else f"Invalid '{param}': {first['msg']}."
+        )
+        raise ApiError(400, message, param=param, code="unknown_parameter" if unknown else "invalid_value") from error
+
+
+def limit_of(request: Request, default: int, most: int) -> int:
+    """Return the argument `limit` of a list; raise ApiError."""
+    text = request.query_params.get("limit", str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= most):
+        raise ApiError(
+            400, f"Invalid 'limit': expected an integer from 1 to {most}.", param="limit", code="invalid_value"
+        )
+    return int(text)
+
+
+def one_of(request: Request, name: str, choices: tuple[str, ...], default: str) -> str:
+    """Return an argument that has few values; raise ApiError."""
+    value = request.query_params.get(name, default)
+    if value not in choices:
+        raise ApiError(
+            400, f"Invalid '{name}': expected one of {', '.join(choices)}.", param=name, code="invalid_value"
+        )
+    return value
+
+
+def _refuse_constant(name: str) -> JsonValue:
+    raise ValueError(f"{name} is not JSON")

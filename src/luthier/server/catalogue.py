@@ -1,0 +1,82 @@
+"""The models that clients may name, and where training from each begins.
+
+A name is looked up in the model map of the settings, then it is `starter`, then a model or a checkpoint that the
+project has made. Nothing else is loaded: a request cannot name a path or a repository.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.config.load import load
+from luthier.core.errors import SettingsError
+from luthier.core.journal import entries
+from luthier.core.rundir import RunDir
+from luthier.core.types import JsonObject
+from luthier.server.control import Control
+from luthier.server.errors import ApiError
+from luthier.server.wire import model_object, tuned_model_object
+
+STARTER = "starter"
+_OWNER = "luthier"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where training begins: a base model, and a checkpoint of weights tuned from it."""
+
+    base: str
+    warm_from: str | None = None
+
+
+def start_of(control: Control, project_id: str, name: str) -> Start | None:
+    """Return what a model's name means to this project; None when it means nothing."""
+    if name in control.serving.models:
+        return _mapped(control.serving.models[name])
+    if name == STARTER:
+        return Start(STARTER)
+    for model in control.jobs.models(project_id):
+        if model.id == name:
+            return Start(model.base, str(control.folder.path / model.checkpoint))
+    checkpoint = control.jobs.checkpoint_of(project_id, name)
+    if checkpoint is None:
+        return None
+    job = control.jobs.find(project_id, checkpoint.job_id)
+    assert job is not None
+    return Start(job.base, str(control.folder.checkpoint(job.id, checkpoint.step)))
+
+
+def listed(control: Control, project_id: str, started: int) -> list[JsonObject]:
+    """Return the models of a project, as the API lists them; `started` is since when the given ones are there."""
+    tuned = [tuned_model_object(model) for model in control.jobs.models(project_id)]
+    given = [model_object(name, started, _OWNER) for name in (STARTER, *control.serving.models)]
+    return tuned + given
+
+
+def one(control: Control, project_id: str, name: str, started: int) -> JsonObject | None:
+    """Return one model; checkpoints are not listed, but are found by their names."""
+    for model in listed(control, project_id, started):
+        if model["id"] == name:
+            return model
+    checkpoint = control.jobs.checkpoint_of(project_id, name)
+    return None if checkpoint is None else model_object(name, checkpoint.created_at, project_id)
+
+
+def check_map(control: Control) -> None:
+    """Raise SettingsError for a name in the model map that leads to a run which has not been trained."""
+    for name, meaning in control.serving.models.items():
+        try:
+            _mapped(meaning)
+        except ApiError as error:
+            raise SettingsError(f"models.{name}: {error}") from error
+
+
+def _mapped(meaning: str) -> Start:
+    path = Path(meaning).absolute()
+    run = RunDir(path)
+    if not run.config.exists():
+        return Start(str(path) if path.is_dir() else meaning)
+    trained = [entry for entry in entries(run.events) if entry["event"] == "trained"]
+    if not trained:
+        raise ApiError(400, f"{meaning} has not finished training.", param="model", code="model_not_ready")
+    checkpoint = run.checkpoints / f"{int(str(trained[-1]['best_step'])):06d}"
+    return Start(load([run.config]).model.name, str(checkpoint))

@@ -1,0 +1,44 @@
+"""Whether the server lives, whether it can work, and its figures for Prometheus."""
+
+from collections.abc import Iterator
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from luthier.server.control import Control, control_of
+
+
+def healthz(request: Request) -> Response:
+    """Say that the process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+def readyz(request: Request) -> Response:
+    """Say whether the database can be read and waiting jobs are looked after."""
+    control = control_of(request)
+    control.jobs.counts()
+    if not control.scheduler.is_running:
+        return JSONResponse({"status": "not ready"}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+def metrics(request: Request) -> Response:
+    """Tell the figures in Prometheus' text format."""
+    return PlainTextResponse("\n".join(_lines(control_of(request))) + "\n", media_type="text/plain; version=0.0.4")
+
+
+def _lines(control: Control) -> Iterator[str]:
+    counters = control.counters
+    yield "# TYPE luthier_requests_total counter"
+    for (route, method, status), count in sorted(counters.requests.items()):
+        yield f'luthier_requests_total{{route="{route}",method="{method}",status="{status}"}} {count}'
+    yield "# TYPE luthier_request_seconds_total counter"
+    for route, seconds in sorted(counters.seconds.items()):
+        yield f'luthier_request_seconds_total{{route="{route}"}} {seconds:.6f}'
+    yield "# TYPE luthier_requests_in_flight gauge"
+    yield f"luthier_requests_in_flight {counters.in_flight}"
+    yield "# TYPE luthier_uploaded_bytes_total counter"
+    yield f"luthier_uploaded_bytes_total {counters.uploaded_bytes}"
+    yield "# TYPE luthier_jobs gauge"
+    for status, count in sorted(control.jobs.counts().items()):
+        yield f'luthier_jobs{{status="{status}"}} {count}'

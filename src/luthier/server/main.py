@@ -1,0 +1,100 @@
+"""`luthier serve`: open the data folder, mint the first key, and answer until told to stop."""
+
+import logging
+import socket
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import uvicorn
+
+from luthier.config.serving import ServeSettings, as_json
+from luthier.core.errors import ResourceError, SettingsError, Stopped
+from luthier.core.rundir import write_atomically, write_json
+from luthier.jobs.database import Database
+from luthier.jobs.folder import DataFolder
+from luthier.jobs.keys import Keys
+from luthier.jobs.schema import migrate
+from luthier.server.app import application
+from luthier.server.catalogue import check_map
+from luthier.server.control import Control
+from luthier.server.guards import LOOPBACK
+from luthier.server.patience import protocol
+
+_GRACE_SECONDS = 20
+_HEADER_BYTES = 1 << 16
+
+
+def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM; raises a UserError for what keeps the server from starting."""
+    folder = DataFolder(data)
+    folder.create()
+    with folder.held(), opened(folder) as database, _listening(host, port) as listening:
+        _ensure_key(folder, Keys(database), host)
+        control = Control(folder, database, serving)
+        check_map(control)
+        folder.empty_leftovers()
+        control.files.remove_strays()
+        write_json(folder.settings, as_json(serving))
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        address = f"[{host}]" if ":" in host else host
+        print(f"Luthier serves at http://{address}:{listening.getsockname()[1]}/v1", flush=True)
+        config = uvicorn.Config(
+            application(control, [host]), http=protocol(serving.read_seconds), access_log=False, log_config=None, log_level="warning",
+            server_header=False, proxy_headers=False, limit_concurrency=serving.connections, lifespan="on", ws="none",
+            timeout_graceful_shutdown=_GRACE_SECONDS, h11_max_incomplete_event_size=_HEADER_BYTES,
+        )  # fmt: skip
+        with suppress(Stopped, KeyboardInterrupt):  # uvicorn raises the signal again once everything is in order
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def opened(folder: DataFolder) -> Generator[Database]:
+    """Open the database of a data folder with the newest schema; raise RunFolderError when it is damaged."""
+    database = Database(folder.database)
+    try:
+        migrate(database)
+        database.check()
+        folder.database.chmod(0o600)
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def opened_keys(data: Path) -> Generator[Keys]:
+    """Open the keys of a data folder, beside a server that may be running."""
+    folder = DataFolder(data)
+    folder.create()
+    with opened(folder) as database:
+        yield Keys(database)
+
+
+def _ensure_key(folder: DataFolder, keys: Keys, host: str) -> None:
+    if keys.any_valid():
+        return
+    if host not in LOOPBACK:
+        raise SettingsError(
+            f"{host} can be reached from other machines, and there is no API key yet. "
+            f"Make one first: luthier keys create --data {folder.path}"
+        )
+    secret, _ = keys.mint(name="first")
+    folder.first_key.touch(mode=0o600)
+    write_atomically(folder.first_key, f"{secret}\n".encode())
+    folder.first_key.chmod(0o600)
+    print(f"API key: {secret}", flush=True)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise ResourceError(
+                f"{host}:{port} cannot be served: {error.strerror}. Choose another --port or --host."
+            ) from error
+        yield listening

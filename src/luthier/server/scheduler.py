@@ -1,0 +1,101 @@
+"""Hands waiting jobs to worker processes, rescues those whose worker is gone, and removes what has expired.
+
+A thread of the server. The workers are processes of their own; when the server dies they go on, and the next server
+finds their leases alive and leaves them alone.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from luthier.core.threads import child_environment
+from luthier.jobs.files import Files
+from luthier.jobs.folder import DataFolder
+from luthier.jobs.processes import is_alive, kill_group, start_apart
+from luthier.jobs.queue import Claim, Phase, Queue
+
+WORKER = "luthier.recipes.serve"
+RESCUE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_EXPIRY_SECONDS = 60.0
+_STOP_SECONDS = 12.0
+
+
+class Scheduler:
+    """Keeps `workers` trainings going at a time, and one look at files."""
+
+    def __init__(self, folder: DataFolder, queue: Queue, files: Files, workers: int) -> None:
+        self._folder, self._queue, self._files = folder, queue, files
+        self._slots: dict[Phase, int] = {"validate": 1, "train": workers}
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._awake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether waiting jobs are being looked after."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin; what an earlier server left behind is looked at first."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once, because a job has arrived."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Ask the workers to save and to give their claims back, and wait for them; the next server goes on."""
+        self._stopping.set()
+        self._awake.set()
+        self._thread.join()
+        workers = self._queue.workers()
+        for worker in workers:
+            if is_alive(worker):
+                os.kill(worker.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while any(is_alive(worker) for worker in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for worker in workers:
+            kill_group(worker)
+        self._reap()
+
+    def rescue(self) -> int:
+        """Take the jobs back whose workers are gone, and end what is left of those; return how many."""
+        lost = self._queue.lost()
+        for _, worker in lost:
+            if worker is not None:
+                kill_group(worker)
+        return len(lost)
+
+    def _run(self) -> None:
+        rescue_due = expiry_due = time.monotonic()
+        while not self._stopping.is_set():
+            if time.monotonic() >= rescue_due:
+                self.rescue()
+                rescue_due = time.monotonic() + RESCUE_SECONDS
+            if time.monotonic() >= expiry_due:
+                self._files.remove_expired()
+                expiry_due = time.monotonic() + _EXPIRY_SECONDS
+            self._dispatch()
+            self._awake.wait(_LOOK_SECONDS)
+            self._awake.clear()
+
+    def _dispatch(self) -> None:
+        self._reap()
+        for phase, slots in self._slots.items():
+            while self._queue.at_work(phase) < slots:
+                claim = self._queue.claim(phase)
+                if claim is None:
+                    break
+                self._children.append(self._started(claim))
+
+    def _started(self, claim: Claim) -> subprocess.Popen[bytes]:
+        arguments = [WORKER, str(self._folder.path), claim.job.id, str(claim.token), claim.phase]
+        log = self._folder.job(claim.job.id) / "worker.log"
+        return start_apart(arguments, log, child_environment(1))
+
+    def _reap(self) -> None:
+        self._children = [child for child in self._children if child.poll() is None]
