@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from arm_material import material
 
 from luthier.core import parts
 from luthier.core.errors import SettingsError
@@ -16,6 +17,7 @@ from luthier.data.checking import DIMENSIONS, context_of
 from luthier.data.examine import examine
 from luthier.data.split import Assignment
 from luthier.graders.making.describe import help_of
+from luthier.verdict.questions import questions
 from made_graders import grader_made, right_answer, wrong_answer
 
 OWN_GRADER = '''
@@ -127,7 +129,7 @@ def test_the_settings_of_a_grader_are_frozen_fields_with_a_type_and_a_descriptio
 @pytest.mark.parametrize("name", parts.names("luthier.verdict.arms"))
 def test_an_arm_prompts_a_model_or_answers_by_itself(name: str):
     arm = parts.load("luthier.verdict.arms", name, "Arm")
-    assert arm.weights in (None, "base", "tuned")
+    assert arm.weights in (None, "base", "tuned", "endpoint")
     if arm.weights is None:
         pairs = [("red apple", "fruit"), ("green pear", "fruit"), ("old oak", "tree"), ("tall fir", "tree")] * 3
         made = arm(pairs, pairs[:2], "accuracy", 0)
@@ -135,7 +137,13 @@ def test_an_arm_prompts_a_model_or_answers_by_itself(name: str):
         assert made.description
     else:
         assert arm.description
-        assert callable(arm().prompt)
+        candidates = arm().candidates(material())
+        assert candidates and len({candidate.name for candidate in candidates}) == len(candidates)
+        (question,) = questions([_row(9, "Where does the Rhine end?", "in the sea")])
+        for candidate in candidates:
+            messages = candidate.ask(question, 100)
+            assert question.text in messages[-1].content and messages[-1].role == "user"
+            assert candidate.ask(question, 0)[-1].content.endswith(question.text)
 
 
 @pytest.mark.parametrize("package", ["data.formats", "data.checks", "train.objectives", "graders", "verdict.arms"])

@@ -30,7 +30,8 @@ SETTINGS = {
 # Settings that stay empty in a finished run: not everything has a value.
 MAY_STAY_EMPTY = {
     "data.test", "data.validation", "data.format", "data.group", "data.system", "data.encoding", "data.delimiter",
-    "model.revision", "model.init", "model.enable_thinking", "train.warm_from", "generate.batch_size",
+    "model.revision", "model.init", "model.enable_thinking", "train.warm_from", "generate.batch_size", "compare.knowledge",
+    "compare.dense", "compare.endpoint.url", "compare.endpoint.model",
 }  # fmt: skip
 # Ends this process as `kill -9` does, once the tuned arm has put its third batch of answers on the disk.
 KILLED_WHILE_COMPARING = """

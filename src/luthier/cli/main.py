@@ -173,11 +173,32 @@ def resume(run: Run, json: Json = False) -> None:
 
 
 @app.command()
-def compare(run: Run, json: Json = False) -> None:
+def compare(
+    run: Run,
+    arms: Annotated[
+        str | None, typer.Option(metavar="ARM[,ARM...]", help="Who answers; those of the run and what the flags add.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A system prompt to try; may be given several times.")
+    ] = None,
+    knowledge: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Text and Markdown files from which passages are retrieved.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible address; it gets to read the questions.")
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask there.")] = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Show a run's verdict; answer what is not yet answered."""
     from luthier.recipes import compare as recipe
 
-    _show_verdict(recipe.compare(run, _voice()), json)
+    changes: JsonObject = {
+        "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
+        "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
+    }  # fmt: skip
+    _show_verdict(recipe.compare(run, _voice(), changes, set or []), json)
 
 
 @app.command()

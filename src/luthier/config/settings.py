@@ -222,11 +222,46 @@ class GenerateSettings(Section):
     """How many prompts are decoded at once."""
 
 
+class EndpointSettings(Section):
+    """The model behind an OpenAI-compatible address that the arm `endpoint` asks."""
+
+    url: str | None = None
+    """Its address up to `/v1`, such as `http://localhost:8000/v1`; the questions of the rows are sent there."""
+    model: str | None = None
+    """The name by which the server knows the model."""
+    key_variable: str = "LUTHIER_ENDPOINT_KEY"
+    """The environment variable that holds the key, where one is needed; the key itself is written nowhere."""
+    requests: Positive = 10_000
+    """The most requests that one command sends, attempts that failed included."""
+    at_once: Positive = 4
+    """How many requests wait for an answer at the same time."""
+    timeout: PositiveFloat = 120.0
+    """How many seconds one request may take."""
+    retries: NotNegative = 5
+    """How often a request is tried again when the server is busy or away, later each time."""
+
+
 class CompareSettings(Section):
     """What is measured on the sealed test."""
 
     arms: tuple[str, ...] = ("classical", "zero_shot", "tuned")
     """The arms, by the names of files in `verdict/arms/`."""
+    prompts: tuple[str, ...] = ()
+    """Files with system prompts that the arms `prompt` and `endpoint` try beside those written from the data."""
+    knowledge: str | None = None
+    """A text file or a folder of text and Markdown files from which the retrieval arms take passages."""
+    dense: str | None = None
+    """A sentence-transformers model that searches by meaning beside the search by words; needs `luthier[dense]`."""
+    examples: Positive = 16
+    """The most examples that stand before a question."""
+    added_tokens: Positive = 512
+    """The most tokens of examples, passages or lists of labels that are added to a prompt."""
+    choosing_rows: NotNegative = 200
+    """The most validation rows on which an arm chooses between its ways of asking; 0 takes the first."""
+    choosing_calls: NotNegative = 400
+    """The budget of each arm for choosing, in answers to validation rows; the same for all arms."""
+    endpoint: EndpointSettings = EndpointSettings()
+    """The model behind an address."""
     grader: str | None = None
     """The grader, by the name of a file in `graders/`, with settings as in `number:tolerance=0.01`; chosen by looking at the answers when absent."""
     resamples: Positive = 2000

@@ -40,6 +40,7 @@ class RunDir:
         self.log = path / "log.txt"
         self.checkpoints = path / "checkpoints"
         self.answers = path / "answers"
+        self.choices = path / "choices.json"
         self.verdict = path / "verdict.json"
         self.report = path / "report.html"
         self.card = path / "card.md"
@@ -60,6 +61,10 @@ class RunDir:
     def arm_progress(self, arm: str) -> Path:
         """The answers of an arm that is still running, as JSON lines."""
         return self.answers / f"{arm}.partial.jsonl"
+
+    def arm_choosing(self, arm: str, candidate: str) -> Path:
+        """What one way of asking answered to validation rows while an arm chooses, as JSON lines; `*` is all of them."""
+        return self.answers / f"{arm}.choosing-{candidate}.jsonl"
 
     def event(self, kind: str, **facts: object) -> None:
         """Append to events.jsonl what happened, with its UTC time."""

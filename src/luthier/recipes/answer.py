@@ -3,138 +3,187 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Literal, Protocol
-
-import torch
+from functools import cached_property
 
 from luthier.core import parts
 from luthier.core.hashing import generator
-from luthier.core.journal import Journal, entries
-from luthier.core.types import Completion, Grader, JsonObject, Message, Prompt
-from luthier.generate.engine import Engine
+from luthier.core.journal import entries
+from luthier.core.types import Completion, Grader, JsonObject
+from luthier.recipes.answerers import Answerer, EndpointAnswerer, Line, ModelAnswerer, completion_line, journaled
+from luthier.recipes.choosing import (
+    Choice,
+    choice_key,
+    choose,
+    read_choices,
+    record_choice,
+    validation_order,
+)
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
+from luthier.recipes.material import material_of
 from luthier.verdict.answers import AnswerRow, answer_rows, arm_summary, read_answers, write_answers
+from luthier.verdict.asking import AS_THE_ROWS_STAND, Candidate, Material, PromptingArm, Weights
 from luthier.verdict.questions import Question, questions
 
 ARMS = "luthier.verdict.arms"
 ON_TRAINING = "tuned_on_training"
 
 
-class PromptingArm(Protocol):
-    """An arm whose answers a language model writes, with the base or the tuned weights."""
+class Answering:
+    """The answers of one comparison: what the arms share is read once, and one model is in memory at a time."""
 
-    weights: Literal["base", "tuned"]
+    def __init__(self, job: Job, grader: Grader) -> None:
+        self._job, self._grader = job, grader
+        self._loaded: tuple[Weights, Answerer] | None = None
 
-    def prompt(self, question: Question) -> tuple[Message, ...]:
-        """Return the messages that the model is given."""
-        ...
+    def arm(self, name: str, asked: Sequence[Question]) -> None:
+        """Write `answers/<arm>.parquet`; questions answered in an earlier process are not asked again.
 
+        An arm whose prompts would be others than those it answered to (other files, other settings) answers anew.
+        """
+        arm = parts.load(ARMS, name, "Arm")
+        if arm.weights is None:
+            if not self._job.run.arm_answers(name).exists():
+                self._write(name, asked, self._answered_directly(arm, asked))
+            return
+        prompting: PromptingArm = arm()
+        if prompting.weights == "endpoint":
+            self._announce(name, asked)
+        candidate = self._candidate(name, prompting)
+        if not self._job.run.arm_answers(name).exists():
+            answerer = self._answerer(prompting.weights)
+            self._write(name, asked, self._journaled(name, answerer, candidate, asked))
 
-def answer_arm(job: Job, name: str, asked: Sequence[Question], grader: Grader) -> None:
-    """Write `answers/<arm>.parquet`; questions answered in an earlier process are not asked again."""
-    if job.run.arm_answers(name).exists():
-        return
-    arm = parts.load(ARMS, name, "Arm")
-    if arm.weights is None:
-        completions = _answered_directly(job, arm, asked)
-    else:
-        job.run.event("arm_described", arm=name, note=arm.description)
-        completions = _answered_by_model(job, name, arm(), asked)
-    rows = [_graded(question, completions[question.row.id], grader) for question in asked]
-    write_answers(job.run.arm_answers(name), rows)
-    job.run.arm_progress(name).unlink(missing_ok=True)
+    def training_gap(self) -> JsonObject | None:
+        """Ask the tuned model some of its own training rows: what it reaches above the test is memorized."""
+        job, count = self._job, self._job.settings.compare.train_rows
+        if not count or "tuned" not in job.settings.compare.arms:
+            return None
+        asked = questions(job.rendered("train").rows)
+        chosen = generator(job.settings.seed, "train rows").permutation(len(asked))[:count]
+        asked = [asked[place] for place in sorted(chosen)]
+        if not job.run.arm_answers(ON_TRAINING).exists():
+            answers = self._journaled(ON_TRAINING, self._answerer("tuned"), AS_THE_ROWS_STAND, asked)
+            self._write(ON_TRAINING, asked, answers)
+        clusters = clusters_of(job, [question.row.id for question in asked])
+        rows = answer_rows(read_answers(job.run.arm_answers(ON_TRAINING)))
+        summary = arm_summary(rows, self._grader, clusters, job.settings)
+        return {"score": summary["score"], "interval": summary["interval"], "rows": len(rows)}
 
+    @cached_property
+    def _material(self) -> Material:
+        return material_of(self._job)
 
-def engine(job: Job, weights: Literal["base", "tuned"], *, budget: int | None = None) -> Engine:
-    """Make the engine that decodes with the base or the tuned weights, by the run's own settings."""
-    model = job.base_model().eval() if weights == "base" else job.tuned_model()
-    settings = job.settings.generate
-    max_new_tokens = budget or settings.max_new_tokens
-    assert max_new_tokens
-    pad = job.tokenizer.pad_token_id
-    return Engine(
-        model, job.renderer.stop_tokens, pad if isinstance(pad, int) else 0, unrender=job.renderer.unrender,
-        max_new_tokens=max_new_tokens, temperature=settings.temperature, top_p=settings.top_p, seed=job.settings.seed,
-        batch_size=settings.batch_size,
-    )  # fmt: skip
+    @cached_property
+    def _validation(self) -> list[Question]:
+        asked = questions(self._job.rendered("validation").rows)
+        return validation_order(asked, self._job.settings.compare.choosing_rows, self._job.settings.seed)
 
+    def _candidate(self, name: str, arm: PromptingArm) -> Candidate:
+        """Return the arm's way of asking: its only one, the one chosen before, or the best on validation rows."""
+        candidates = arm.candidates(self._material)
+        if candidates == [AS_THE_ROWS_STAND]:
+            self._describe(name, arm.description)
+            return AS_THE_ROWS_STAND
+        key = choice_key(name, candidates, self._material)
+        known = read_choices(self._job.run).get(name)
+        if not isinstance(known, dict) or known["key"] != key:
+            self._forget(name)
+            known = {**self._choose(name, arm, candidates, key), "key": key}
+            record_choice(self._job.run, name, known)
+            self._job.run.event("arm_chose", arm=name, **known)
+            self._describe(name, f"{arm.description}; {known['chosen']}: {known['because']}")
+        return next(one for one in candidates if one.name == known["chosen"])
 
-def _answered_directly(job: Job, arm_type: type, asked: Sequence[Question]) -> dict[str, JsonObject]:
-    """Answers of an arm that learns from (question, answer) pairs and needs no language model."""
-    train, validation = ([(q.text, q.wanted) for q in questions(job.rows(part))] for part in ("train", "validation"))
-    start = time.monotonic()
-    with job.voice.bar("classical", None):
-        arm = arm_type(train, validation, job.settings.compare.grader, job.settings.seed)
-        answers = arm.answer([question.text for question in asked])
-    seconds = (time.monotonic() - start) / max(1, len(asked))
-    job.run.event("arm_described", arm="classical", note=arm.description)
-    job.voice.say(f"  classical: {arm.description}")
-    return {
-        question.row.id: _line(Completion(question.row.id, answer, (), "stop", seconds), 0)
-        for question, answer in zip(asked, answers, strict=True)
-    }
+    def _choose(self, name: str, arm: PromptingArm, candidates: Sequence[Candidate], key: str) -> JsonObject:
+        budget = self._job.settings.compare.choosing_calls
 
+        def scores(place: int, asked: Sequence[Question]) -> list[float]:
+            path = self._job.run.arm_choosing(name, f"{key[:8]}-{place + 1:02d}")
+            title = f"choose {name} {place + 1}/{len(candidates)}"
+            answerer = self._answerer(arm.weights)
+            lines = journaled(answerer, candidates[place], asked, path, title, self._job.voice)
+            return [self._graded(question, lines[question.row.id]).score for question in asked]
 
-def _answered_by_model(job: Job, name: str, arm: PromptingArm, asked: Sequence[Question]) -> dict[str, JsonObject]:
-    prompts = [Prompt(q.row.id, tuple(job.renderer.prompt(arm.prompt(q), q.tools))) for q in asked]
-    sizes = {prompt.row: len(prompt.tokens) for prompt in prompts}
-    done = {str(entry["row"]): entry for entry in entries(job.run.arm_progress(name))}
-    if len(done) == len(prompts):
-        return done
-    decoder = engine(job, arm.weights)
-    with (
-        Journal(job.run.arm_progress(name)) as journal,
-        job.voice.bar(f"answer {name}", len(prompts)) as bar,
-        torch.inference_mode(),
-    ):
-        for batch in decoder.batches(prompts):
-            if any(prompt.row not in done for prompt in batch):
-                for completion in decoder.complete_batch(batch):
-                    if completion.row not in done:
-                        line = done[completion.row] = _line(completion, sizes[completion.row])
-                        journal.write(line)
-                journal.sync()
-            bar.show(len(done))
-    return done
+        self._job.voice.say(
+            f"  {name}: {len(candidates)} ways of asking; at most {budget:,} answers to validation rows decide, the same for every arm"
+        )
+        choice: Choice = choose(candidates, self._validation, budget, scores)
+        self._job.voice.say(f"  {name}: {candidates[choice.chosen].name}, {choice.because}")
+        for path in self._job.run.answers.glob(self._job.run.arm_choosing(name, "*").name):
+            path.unlink()
+        return choice.as_entry(candidates, budget)
 
+    def _forget(self, name: str) -> None:
+        """Take away answers to other prompts than those that the arm would ask now."""
+        if read_choices(self._job.run).get(name) is not None:
+            self._job.run.arm_answers(name).unlink(missing_ok=True)
+            self._job.run.arm_progress(name).unlink(missing_ok=True)
 
-def _line(completion: Completion, tokens_in: int) -> JsonObject:
-    return {
-        "row": completion.row, "text": completion.text, "finish_reason": completion.finish_reason, "tokens_in": tokens_in,
-        "tokens_out": len(completion.tokens), "seconds": completion.seconds,
-    }  # fmt: skip
+    def _announce(self, name: str, asked: Sequence[Question]) -> None:
+        """Say how many requests are sent to the endpoint at most; refuse where the settings allow fewer."""
+        run, settings = self._job.run, self._job.settings.compare
+        if not run.arm_answers(name).exists():
+            answered = sum(1 for _ in entries(run.arm_progress(name)))
+            needed = len(asked) - answered + (0 if name in read_choices(run) else settings.choosing_calls)
+            answerer = self._answerer("endpoint")
+            assert isinstance(answerer, EndpointAnswerer)
+            answerer.refuse_beyond_budget(needed)
+            self._job.voice.say(
+                f"  {name}: at most {needed:,} requests to {settings.endpoint.url} for {settings.endpoint.model}"
+            )
 
+    def _describe(self, name: str, note: str) -> None:
+        if not self._job.run.arm_answers(name).exists():
+            self._job.run.event("arm_described", arm=name, note=note)
 
-def _graded(question: Question, answered: JsonObject, grader: Grader) -> AnswerRow:
-    grade = grader.grade(question.text, str(answered["text"]), question.wanted)
-    tokens_in, tokens_out, seconds = (float(str(answered[key])) for key in ("tokens_in", "tokens_out", "seconds"))
-    return AnswerRow(
-        id=question.row.id, file=question.row.file, line=question.row.line,
-        messages=[message.as_dict() for message in question.messages], answer=question.wanted, completion=str(answered["text"]),
-        finish_reason="stop" if answered["finish_reason"] == "stop" else "length", score=grade.score, grades=grade.marks,
-        tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds,
-    )  # fmt: skip
+    def _answerer(self, weights: Weights) -> Answerer:
+        if self._loaded is None or self._loaded[0] != weights:
+            self._loaded = None  # the memory of one model before the next is loaded
+            made = EndpointAnswerer(self._job) if weights == "endpoint" else ModelAnswerer(self._job, weights)
+            self._loaded = (weights, made)
+        return self._loaded[1]
+
+    def _journaled(
+        self, name: str, answerer: Answerer, candidate: Candidate, asked: Sequence[Question]
+    ) -> dict[str, Line]:
+        path = self._job.run.arm_progress(name)
+        return journaled(answerer, candidate, asked, path, f"answer {name}", self._job.voice)
+
+    def _answered_directly(self, arm_type: type, asked: Sequence[Question]) -> dict[str, Line]:
+        """Answers of an arm that learns from (question, answer) pairs and needs no language model."""
+        job = self._job
+        train, validation = (
+            [(q.text, q.wanted) for q in questions(job.rows(part))] for part in ("train", "validation")
+        )
+        start = time.monotonic()
+        with job.voice.bar("classical", None):
+            arm = arm_type(train, validation, job.settings.compare.grader, job.settings.seed)
+            answers = arm.answer([question.text for question in asked])
+        seconds = (time.monotonic() - start) / max(1, len(asked))
+        job.run.event("arm_described", arm="classical", note=arm.description)
+        job.voice.say(f"  classical: {arm.description}")
+        return {
+            question.row.id: completion_line(Completion(question.row.id, answer, (), "stop", seconds), 0)
+            for question, answer in zip(asked, answers, strict=True)
+        }
+
+    def _write(self, name: str, asked: Sequence[Question], answers: dict[str, Line]) -> None:
+        rows = [self._graded(question, answers[question.row.id]) for question in asked]
+        write_answers(self._job.run.arm_answers(name), rows)
+        self._job.run.arm_progress(name).unlink(missing_ok=True)
+
+    def _graded(self, question: Question, answered: Line) -> AnswerRow:
+        grade = self._grader.grade(question.text, str(answered["text"]), question.wanted)
+        tokens_in, tokens_out, seconds = (float(str(answered[key])) for key in ("tokens_in", "tokens_out", "seconds"))
+        return AnswerRow(
+            id=question.row.id, file=question.row.file, line=question.row.line,
+            messages=[message.as_dict() for message in question.messages], answer=question.wanted,
+            completion=str(answered["text"]), finish_reason="stop" if answered["finish_reason"] == "stop" else "length",
+            score=grade.score, grades=grade.marks, tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds,
+        )  # fmt: skip
 
 
 def answer_budget(job: Job) -> int:
     """Return 1.25 times the longest trained turn of the training rows, in tokens."""
     return math.ceil(1.25 * job.rendered("train").store.longest_answer())
-
-
-def training_gap(job: Job, grader: Grader) -> JsonObject | None:
-    """Ask the tuned model some of its own training rows: what it reaches above the test is memorized."""
-    count = job.settings.compare.train_rows
-    if not count or "tuned" not in job.settings.compare.arms:
-        return None
-    asked = questions(job.rendered("train").rows)
-    chosen = generator(job.settings.seed, "train rows").permutation(len(asked))[:count]
-    asked = [asked[place] for place in sorted(chosen)]
-    if not job.run.arm_answers(ON_TRAINING).exists():
-        completions = _answered_by_model(job, ON_TRAINING, parts.load(ARMS, "tuned", "Arm")(), asked)
-        write_answers(job.run.arm_answers(ON_TRAINING), [_graded(q, completions[q.row.id], grader) for q in asked])
-        job.run.arm_progress(ON_TRAINING).unlink(missing_ok=True)
-    clusters = clusters_of(job, [question.row.id for question in asked])
-    rows = answer_rows(read_answers(job.run.arm_answers(ON_TRAINING)))
-    summary = arm_summary(rows, grader, clusters, job.settings)
-    return {"score": summary["score"], "interval": summary["interval"], "rows": len(rows)}

@@ -1,5 +1,6 @@
 """The verdict: every arm on the same sealed rows, with intervals, differences and one sentence."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from luthier.data.ledger import read_ledger, summary_of
 from luthier.graders.making.spec import grader_named, learned
 from luthier.models.load import STARTER
 from luthier.recipes import likelihood
-from luthier.recipes.answer import answer_arm, answer_budget, training_gap
+from luthier.recipes.answer import Answering, answer_budget
+from luthier.recipes.arm_settings import changed
 from luthier.recipes.differences import clusters_of, differences_of
 from luthier.recipes.job import Job
+from luthier.recipes.report import report_stage
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
 from luthier.verdict.choose import choose_grader
@@ -25,14 +28,23 @@ from luthier.verdict.questions import Question, questions
 from luthier.verdict.stats import Measure
 
 
-def compare(path: Path, voice: Voice) -> RunDir:
-    """Make or remake the verdict of a trained run; answers that lie in the folder are not made again."""
+def compare(path: Path, voice: Voice, changes: JsonObject | None = None, assignments: Sequence[str] = ()) -> RunDir:
+    """Make or remake the verdict of a trained run; answers that lie in the folder are not made again.
+
+    `changes` are settings under `compare` by their dotted keys, None where nothing changes, and `assignments` such as
+    `compare.examples=8`; they are written back to the run's settings.
+    """
     folder = open_run(path)
     if not folder.done("train"):
         raise RunFolderError(f"{path} has not finished training; go on with: luthier resume {path}")
-    job = Job(folder, load([folder.config]), voice)
+    settings = changed(load([folder.config]), changes or {}, assignments)
     with folder.held():
+        job = Job(folder, settings, voice)
+        if changes or assignments:
+            job.resolve({})
         compare_stage(job)
+        if folder.done("report"):
+            report_stage(job)
     return folder
 
 
@@ -54,9 +66,10 @@ def _answered(job: Job) -> JsonObject:
             "no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test."
         )
     grader = _resolve(job, asked)
+    answering = Answering(job, grader)
     for name in job.settings.compare.arms:
-        answer_arm(job, name, asked, grader)
-    gap = training_gap(job, grader)
+        answering.arm(name, asked)
+    gap = answering.training_gap()
     clusters = clusters_of(job, [question.row.id for question in asked])
     rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in job.settings.compare.arms}
     arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in rows}

@@ -12,6 +12,7 @@ from luthier.core.errors import DataError, SettingsError, nearest
 from luthier.data.sources import find_sources
 from luthier.graders.making.spec import grader_named
 from luthier.models.load import find_model
+from luthier.recipes.arm_settings import refuse_missing
 
 _HUB = "hub:"
 
@@ -21,6 +22,7 @@ def preflight(settings: Settings, *, rows_given: bool) -> None:
     if settings.data.path is None and not rows_given:
         raise DataError("there is no data: give a file, folder or glob (data.path).")
     _refuse_unknown_parts(settings)
+    refuse_missing(settings.compare)
     _refuse_files_given_twice(settings)
     if settings.model.init is not None or Path(settings.model.name).is_dir() or "/" not in settings.model.name:
         find_model(settings.model)

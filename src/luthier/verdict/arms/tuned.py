@@ -1,7 +1,6 @@
 """The tuned model, asked as the rows stand."""
 
-from luthier.core.types import Message
-from luthier.verdict.questions import Question
+from luthier.verdict.asking import AS_THE_ROWS_STAND, Candidate, Material
 
 
 class Arm:
@@ -10,6 +9,6 @@ class Arm:
     weights = "tuned"
     description = "the tuned model, asked as the rows stand"
 
-    def prompt(self, question: Question) -> tuple[Message, ...]:
-        """Return the messages that the model is given."""
-        return question.messages
+    def candidates(self, material: Material) -> list[Candidate]:
+        """Return the one way of asking."""
+        return [AS_THE_ROWS_STAND]

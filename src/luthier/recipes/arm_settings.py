@@ -1,0 +1,56 @@
+"""The settings of arms: what may still change after a run, and what must be there before anything is asked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from luthier.config.load import with_values, yaml_value
+from luthier.config.settings import CompareSettings, Settings
+from luthier.core.errors import DataError, SettingsError
+from luthier.core.types import JsonObject, JsonValue
+from luthier.verdict.endpoint import address
+
+# What a user gives for certain arms, and those arms; the first of them is added where none is named.
+_USED_BY: dict[str, tuple[str, ...]] = {
+    "compare.prompts": ("prompt", "endpoint"),
+    "compare.knowledge": ("retrieval", "tuned_retrieval", "endpoint"),
+    "compare.endpoint.url": ("endpoint",),
+}
+
+
+def changed(settings: Settings, changes: Mapping[str, JsonValue], assignments: Sequence[str] = ()) -> Settings:
+    """Return the settings with changes to `compare`; raise SettingsError for others, and for what no arm would use."""
+    given: JsonObject = {key: value for key, value in changes.items() if value is not None}
+    given |= _assigned(assignments)
+    wrong = [key for key in given if not key.startswith("compare.")]
+    if wrong:
+        raise SettingsError(f"{wrong[0]}: the run is trained; only settings under compare can still change.")
+    if "compare.arms" not in given:
+        named = list(settings.compare.arms)
+        missing = [arms[0] for key, arms in _USED_BY.items() if key in given and not {*arms} & {*named}]
+        given["compare.arms"] = [*named, *missing]
+    result = with_values(settings, given)
+    for key, arms in _USED_BY.items():
+        if key in given and not {*arms} & {*result.compare.arms}:
+            raise SettingsError(f"{key} is used by {' and '.join(arms)} alone, and compare.arms has none of them.")
+    refuse_missing(result.compare)
+    return result
+
+
+def refuse_missing(settings: CompareSettings) -> None:
+    """Raise SettingsError or DataError where an arm's address, or a file that is named, is not there."""
+    if "endpoint" in settings.arms:
+        address(settings.endpoint)
+    for name in (*settings.prompts, *([settings.knowledge] if settings.knowledge else [])):
+        if not Path(name).exists():
+            key = "compare.prompts" if name in settings.prompts else "compare.knowledge"
+            raise DataError(f"{key}: there is no file or folder {name}.")
+
+
+def _assigned(assignments: Sequence[str]) -> JsonObject:
+    values: JsonObject = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {assignment}: expected section.key=value")
+        values[key.strip()] = yaml_value(text, f"--set {key}")
+    return values
