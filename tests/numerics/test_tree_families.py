@@ -90,7 +90,7 @@ def test_every_family_on_the_list_is_proven_here():
 @pytest.mark.parametrize(("family", "layout"), sorted(LAYOUTS))
 def test_a_tree_has_the_gradients_of_its_rows(family, layout):
     model = tiny(family)
-    assert sharing(model.config).layout == PROVEN[family]
+    assert layout in sharing(model.config).layouts
     for seed in range(3):
         store = rows_of_a_trie(seed)
         batch = as_tree(store, range(len(store)), layout)

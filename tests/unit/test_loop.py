@@ -22,7 +22,7 @@ from tiny_training import (
 from luthier.core.errors import RunFailed, RunFolderError, SettingsError, Stopped
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
-from luthier.data.loader import packed
+from luthier.data.loader import TREES, packed
 from luthier.train import checkpoint
 from luthier.train.loop import Progress
 
@@ -66,20 +66,36 @@ def test_the_loss_falls_and_the_journal_has_every_step_once(straight):
     assert sum(entry["trained"] for entry in list(entries(straight.metrics))[:3]) > 0
 
 
-@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("layout", ["packed", "padded", "tree", "cached_tree"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_killed_after_every_step_it_ends_in_the_same_bytes(tmp_path, method, layout):
     """Dropout, accumulation and the order of rows are all in play; checkpoints lie at every step."""
-    lora = {"rank": 4, "alpha": 8, "dropout": 0.2}
+    shared = 40 if layout in TREES else 0
+    lora = {"rank": 4, "alpha": 8, "dropout": 0 if shared else 0.2}
     settings = resolved(method=method, layout=layout, lora=lora, steps=6, checkpoint_seconds=1e6)
     whole = new_run(tmp_path / "whole")
-    train(whole.path, settings)
+    train(whole.path, settings, shared=shared)
     for last in range(1, 6):
         torn = new_run(tmp_path / f"torn-{last}")
         with pytest.raises(Killed):
-            train(torn.path, settings, watch=killing_at(last))
-        train(torn.path, settings)
+            train(torn.path, settings, watch=killing_at(last), shared=shared)
+        train(torn.path, settings, shared=shared)
         same(whole, torn, step=6)
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_a_tree_keeps_the_course_and_computes_less(tmp_path, layout):
+    courses, processed, trained = [], [], []
+    for one in ("padded", layout):
+        run = new_run(tmp_path / one)
+        train(run.path, resolved(layout=one, batch_tokens=600, micro_tokens=500), shared=40)
+        journal = list(entries(run.metrics))
+        courses.append([float.fromhex(loss) for loss in losses(run)])
+        processed.append(sum(entry["processed"] for entry in journal) / sum(entry["tokens"] for entry in journal))
+        trained.append([entry["trained"] for entry in journal])
+    assert courses[1] == pytest.approx(courses[0], rel=1e-3)
+    assert trained[1] == trained[0]
+    assert processed[1] < 0.7 < 1 <= processed[0]
 
 
 def killing_at(step: int):

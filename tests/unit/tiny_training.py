@@ -31,21 +31,25 @@ def tiny_model(seed: int = 0, *, vocab_size: int = VOCAB, dtype: torch.dtype = t
     return LlamaForCausalLM(config).to(dtype)
 
 
-def random_sequences(num_rows: int, seed: int = 0, *, longest: int = 40, vocab_size: int = VOCAB) -> list[Rendered]:
-    """Rows of random tokens whose second half is trained."""
+def random_sequences(
+    num_rows: int, seed: int = 0, *, longest: int = 40, vocab_size: int = VOCAB, shared: int = 0
+) -> list[Rendered]:
+    """Rows of random tokens whose second half is trained, behind `shared` tokens that all begin with."""
     rng = np.random.default_rng(seed)
     sequences = []
+    beginning = np.arange(shared) % vocab_size
     for row in range(num_rows):
         length = int(rng.integers(4, longest + 1))
         weights = np.zeros(length, dtype=np.float32)
         weights[max(1, length // 2) :] = 1
-        sequences.append(Rendered(f"row-{row}", rng.integers(0, vocab_size, length).astype(np.int32), weights))
+        tokens = np.concatenate([beginning, rng.integers(0, vocab_size, length)]).astype(np.int32)
+        sequences.append(Rendered(f"row-{row}", tokens, np.pad(weights, (shared, 0))))
     return sequences
 
 
-def random_store(num_rows: int, seed: int = 0, *, longest: int = 40) -> SequenceStore:
+def random_store(num_rows: int, seed: int = 0, *, longest: int = 40, shared: int = 0) -> SequenceStore:
     """The same rows as a store."""
-    return SequenceStore(random_sequences(num_rows, seed, longest=longest))
+    return SequenceStore(random_sequences(num_rows, seed, longest=longest, shared=shared))
 
 
 def resolved(**changes: object) -> TrainSettings:
@@ -66,7 +70,7 @@ def policy_of(model: LlamaForCausalLM, settings: TrainSettings, seed: int = 0) -
         policy = Policy(add_lora(model, lora, seed, "tiny", None), compiled=bool(settings.compile))
     else:
         policy = Policy(train_all(model), compiled=bool(settings.compile))
-    if settings.layout == "packed":
+    if settings.layout in ("packed", "tree"):
         policy.stock.set_attn_implementation(attention.register())
     if settings.gradient_checkpointing:
         compute_again(policy.stock)
@@ -88,11 +92,16 @@ def new_run(path: Path) -> RunDir:
 
 
 def trainer_of(
-    run: RunDir, settings: TrainSettings, *, num_rows: int = 40, model: LlamaForCausalLM | None = None
+    run: RunDir,
+    settings: TrainSettings,
+    *,
+    num_rows: int = 40,
+    shared: int = 0,
+    model: LlamaForCausalLM | None = None,
 ) -> Trainer:
     """A training of a tiny model on random rows, as a new process would make it."""
     policy = policy_of(model or tiny_model(), settings)
-    return Trainer(policy, Objective(), random_store(num_rows), settings, 0, run)
+    return Trainer(policy, Objective(), random_store(num_rows, shared=shared), settings, 0, run)
 
 
 def train(
@@ -102,9 +111,10 @@ def train(
     validate: Callable[[], float] | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
     fingerprint: JsonObject | None = None,
+    shared: int = 0,
 ) -> Outcome:
     """Train in the folder, going on from what lies there."""
-    return trainer_of(new_run(path), settings).train(fingerprint or {"data": "tiny"}, validate, watch)
+    return trainer_of(new_run(path), settings, shared=shared).train(fingerprint or {"data": "tiny"}, validate, watch)
 
 
 def weights_of(run: RunDir, step: int) -> bytes:

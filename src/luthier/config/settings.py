@@ -173,8 +173,8 @@ class TrainSettings(Section):
     """The longest sequence in tokens; at most the model's context."""
     truncate: Literal["drop", "start", "end"] = "drop"
     """What happens to a row that is longer: drop it, cut its start (the answer stays whole), or cut its end."""
-    layout: Literal["padded", "packed"] | None = None
-    """Rows of a micro-batch side by side, padded to the longest, or one behind another with attention inside each."""
+    layout: Literal["padded", "packed", "tree", "cached_tree"] | None = None
+    """Rows of a micro-batch side by side, padded to the longest; one behind another with attention inside each; or as a tree in which what they begin with in common is computed once, by attention along the tree or through the model's own cache."""
     optimizer: Literal["adamw"] = "adamw"
     """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"

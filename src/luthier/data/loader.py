@@ -106,6 +106,10 @@ class SequenceStore:
         """A number for each sequence, equal for those that share more of their beginning than most."""
         return tree.kin([self.tokens(index) for index in range(len(self))])
 
+    def kin_in(self, layout: Layout) -> np.ndarray | None:
+        """The numbers by which the sequences of a step are chosen, where what they share is computed once."""
+        return self.kin if layout in TREES else None
+
     def tokens(self, index: int) -> np.ndarray:
         """The token ids of one sequence."""
         return self._tokens[self._ends[index] - self.lengths[index] : self._ends[index]]

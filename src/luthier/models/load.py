@@ -12,10 +12,12 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -65,6 +67,14 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"the tokenizer of {folder.name} in {folder.path} cannot be loaded: {error}") from error
+
+
+def load_config(folder: ModelFolder) -> PreTrainedConfig:
+    """Read the model's config as transformers understands it."""
+    try:
+        return AutoConfig.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the config of {folder.name} in {folder.path} cannot be read: {error}") from error
 
 
 def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> PreTrainedModel:

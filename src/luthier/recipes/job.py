@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.compat.checkpointing import compute_again
 from luthier.config.load import dump, with_values
 from luthier.config.settings import Settings
-from luthier.core.errors import RunFailed, SettingsError
+from luthier.core.errors import RunFailed
 from luthier.core.hardware import processor
 from luthier.core.hashing import bytes_hash, file_hash, text_hash
 from luthier.core.journal import entries
@@ -32,6 +32,7 @@ from luthier.models.load import (
     ModelFolder,
     context_length,
     find_model,
+    load_config,
     load_model,
     load_tokenizer,
     random_model,
@@ -40,7 +41,7 @@ from luthier.models.load import (
 from luthier.recipes.desk import Desk
 from luthier.recipes.voice import Voice
 from luthier.train import checkpoint
-from luthier.train.policy import Policy, packable
+from luthier.train.policy import Policy
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -86,6 +87,11 @@ class Job(Desk):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base model's tokenizer."""
         return load_tokenizer(self.folder)
+
+    @cached_property
+    def model_config(self) -> PreTrainedConfig:
+        """The base model's config, as transformers reads it."""
+        return LlamaConfig() if self.settings.model.init else load_config(self.folder)
 
     @cached_property
     def context(self) -> int:
@@ -157,16 +163,10 @@ class Job(Desk):
 
     @cached_property
     def policy(self) -> Policy:
-        """The model wrapped for training, with rows packed where every layer allows it; shared by plan and training."""
+        """The model wrapped for training, with the attention of its layout; shared by plan and training."""
         train = self.settings.train
         policy = Policy(self.trainable_model(), compiled=bool(train.compile))
-        if train.layout == "packed" and not packable(policy.stock):
-            raise SettingsError(
-                f"train.layout: the layers of {self.folder.name} would leak state across packed rows; use padded."
-            )
-        if train.layout is None:
-            self.resolve({"train.layout": "packed" if packable(policy.stock) else "padded"})
-        if self.settings.train.layout == "packed":
+        if train.layout in ("packed", "tree"):
             policy.stock.set_attn_implementation(attention.register())
         if train.gradient_checkpointing:
             compute_again(policy.stock)

@@ -16,12 +16,13 @@ from luthier.core.journal import entries
 from luthier.core.rundir import write_json
 from luthier.core.types import PARTS, JsonObject, Rendered
 from luthier.data.ledger import Ledger
-from luthier.data.loader import SequenceStore, heaviest, micro_batches, packed, padded, steps_of_epoch
+from luthier.data.loader import TREES, SequenceStore, heaviest, micro_batches, steps_of_epoch
 from luthier.kernels import attention
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
 from luthier.models.sizes import Shape, heap_bytes, lora_weights, shape_of, training_bytes
 from luthier.recipes.job import Job, RenderedPart
+from luthier.recipes.layout import batch_to_prove, heaviest_tree, resolve_layout
 from luthier.train import rule
 from luthier.train.clock import memory_bytes
 
@@ -39,6 +40,7 @@ def plan_stage(job: Job) -> None:
         raise ProofFailed("no token of the training rows would be trained; see the ledger for the reason of each row.")
     _resolve_type_and_method(job)
     _resolve_training(job, store)
+    resolve_layout(job, store)
     estimate = _refuse_what_cannot_fit(job, store)
     measured = _measure(job, store)
     _write_plan(job, store, estimate, measured)
@@ -192,11 +194,14 @@ def _training_bytes(job: Job, store: SequenceStore, full: bool, micro_tokens: in
     """What training adds to this process, with the heaviest micro-batch among the first steps to come."""
     train, sizes, on_cpu = job.settings.train, shape(job), job.device == "cpu"
     assert train.batch_tokens and train.lora.rank
-    layout = train.layout or "packed"
-    longest_kept = attention.LONGEST_SHORT.get(job.dtype, 0) if layout == "packed" and on_cpu else 0
-    steps = steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0)[:_STEPS_WEIGHED]
-    weighed = [heaviest(store.lengths[step], micro_tokens, layout, longest_kept) for step in steps]
-    positions, squares = (max(figures) for figures in zip(*weighed, strict=True))
+    assert train.layout
+    longest_kept = attention.LONGEST_SHORT.get(job.dtype, 0) if train.layout == "packed" and on_cpu else 0
+    steps = _first_epoch(job, store)[:_STEPS_WEIGHED]
+    if train.layout in TREES:
+        positions, squares = heaviest_tree(store, steps, micro_tokens, train.layout)
+    else:
+        weighed = [heaviest(store.lengths[step], micro_tokens, train.layout, longest_kept) for step in steps]
+        positions, squares = (max(figures) for figures in zip(*weighed, strict=True))
     dtype = str(job.dtype).removeprefix("torch.")
     living = training_bytes(
         sizes, sizes.num_weights if full else lora_weights(sizes, train.lora.rank), dtype, positions,
@@ -222,10 +227,9 @@ def _measure(job: Job, store: SequenceStore) -> JsonObject:
     """Prove the loss on the first rows, then time the forward and backward pass of two micro-batches."""
     policy = job.policy
     train = job.settings.train
-    lay = packed if train.layout == "packed" else padded
-    proof = policy.prove(lay(store, np.argsort(store.lengths, kind="stable")[:2]))
-    assert train.batch_tokens and train.micro_tokens and train.layout
-    indices = steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0)[0]
+    assert train.micro_tokens and train.layout
+    indices = _first_epoch(job, store)[0]
+    proof = policy.prove(batch_to_prove(store, indices, train.layout))
     batches = list(micro_batches(store, indices, train.micro_tokens, train.layout))
     seconds = []
     for _ in range(3):
@@ -235,7 +239,14 @@ def _measure(job: Job, store: SequenceStore) -> JsonObject:
         seconds.append(time.monotonic() - start)
     policy.model.zero_grad(set_to_none=True)
     tokens = sum(batch.num_tokens for batch in batches[:2])
-    return {"tokens_per_second": tokens / min(seconds[1:]), **proof}
+    processed = sum(batch.num_positions for batch in batches) / sum(batch.num_tokens for batch in batches)
+    return {"tokens_per_second": tokens / min(seconds[1:]), "processed_per_token": round(processed, 4), **proof}
+
+
+def _first_epoch(job: Job, store: SequenceStore) -> list[np.ndarray]:
+    train = job.settings.train
+    assert train.batch_tokens and train.layout
+    return steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0, store.kin_in(train.layout))
 
 
 def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObject) -> None:
@@ -243,7 +254,7 @@ def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObjec
     assert train.steps and train.batch_tokens
     rate = float(measured["tokens_per_second"])  # type: ignore[arg-type]
     num_trained = adapters.num_trained(job.policy.model)
-    steps_per_epoch = len(steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0))
+    steps_per_epoch = len(_first_epoch(job, store))
     per_epoch = store.num_tokens * train.steps / steps_per_epoch
     seconds = per_epoch / rate + train.steps * num_trained * 20 / 8e9
     plan: JsonObject = {

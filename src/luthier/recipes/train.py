@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from luthier.config.settings import TrainSettings
 from luthier.core import parts
 from luthier.data.loader import SequenceStore, micro_batches
 from luthier.recipes.job import Job
@@ -19,7 +20,7 @@ def train_stage(job: Job) -> None:
     store, held_out = job.rendered("train").store, job.rendered("validation").store
     policy = job.policy
     trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run)
-    validate = (lambda: mean_loss(policy, held_out, settings.train.micro_tokens or 0)) if len(held_out) else None
+    validate = (lambda: mean_loss(policy, held_out, settings.train)) if len(held_out) else None
     steps = settings.train.steps
     with job.voice.bar("train", steps) as bar:
         outcome = trainer.train(job.fingerprint(), validate, lambda progress: bar.show(progress.step, words(progress)))
@@ -35,12 +36,12 @@ def train_stage(job: Job) -> None:
     job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{best}")
 
 
-def mean_loss(policy: Policy, store: SequenceStore, micro_tokens: int) -> float:
+def mean_loss(policy: Policy, store: SequenceStore, train: TrainSettings) -> float:
     """Return the mean negative log-likelihood of the trained tokens, in nats."""
-    layout = "packed" if policy.stock.config._attn_implementation == "luthier_packed" else "padded"
+    assert train.micro_tokens and train.layout
     total = weight = 0.0
     with torch.no_grad():
-        for batch in micro_batches(store, np.arange(len(store)), micro_tokens, layout):
+        for batch in micro_batches(store, np.arange(len(store)), train.micro_tokens, train.layout):
             total += policy.weighted_nll(batch).item()
             weight += float(batch.weight_T.sum())
     return total / weight

@@ -103,7 +103,7 @@ class Trainer:
         self.optimizer = MasterAdamW(
             {name: p for name, p in policy.model.named_parameters() if p.requires_grad}, settings
         )
-        self.steps_per_epoch = len(steps_of_epoch(store.lengths, settings.batch_tokens, seed, 0))
+        self.steps_per_epoch = len(self._steps_of(0))
         self._state = State()
         self._saved_at = 0.0
 
@@ -194,10 +194,14 @@ class Trainer:
         """Yield the rows of every step from `step` on, epoch after epoch, to the last."""
         passed = epoch = 0
         while passed < self.num_steps:
-            steps = steps_of_epoch(self.store.lengths, self.batch_tokens, self.seed, epoch)[: self.num_steps - passed]
+            steps = self._steps_of(epoch)[: self.num_steps - passed]
             yield from steps[max(0, step - passed) :]
             passed += len(steps)
             epoch += 1
+
+    def _steps_of(self, epoch: int) -> list[np.ndarray]:
+        kin = self.store.kin_in(self.layout)
+        return steps_of_epoch(self.store.lengths, self.batch_tokens, self.seed, epoch, kin)
 
     def _step(self, indices: np.ndarray) -> Entry:
         state = self._state
@@ -220,7 +224,8 @@ class Trainer:
         tokens = sum(batch.num_tokens for batch in micro)
         state.step += 1
         state.tokens += tokens
-        return Entry(state.step, total / count, tokens, sum(len(batch.target_T) for batch in micro), lr, norm)
+        processed, trained = (sum(numbers) for numbers in zip(*((b.num_positions, b.num_trained) for b in micro)))
+        return Entry(state.step, total / count, tokens, processed, trained, lr, norm)
 
     def _require_finite(self, what: str, value: float, rows: Sequence[str]) -> None:
         if math.isfinite(value):

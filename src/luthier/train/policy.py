@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.loader import Batch
@@ -192,12 +192,12 @@ def head_is_plain(model: PreTrainedModel) -> bool:
     return type(output) is torch.nn.Linear and output.bias is None and not transformed
 
 
-def packable(model: PreTrainedModel) -> bool:
+def packable(config: PreTrainedConfig) -> bool:
     """Tell whether rows may lie one behind another: every layer is full attention, so a mask keeps them apart.
 
     Recurrent and convolution layers would carry state across rows, and a window is not in our mask.
     """
-    settings = model.config.get_text_config().to_dict()
+    settings = config.get_text_config().to_dict()
     layer_types: Sequence[str] | None = settings.get("layer_types")
     if layer_types:
         return all(layer_type == "full_attention" for layer_type in layer_types)

@@ -40,9 +40,9 @@ _LAYERS = {
 
 @dataclass(frozen=True)
 class Sharing:
-    """How a model may share prefixes; where it may not, `layout` is None and `reason` says why."""
+    """How a model may share prefixes, the fastest first; where it may not, `layouts` is empty and `reason` says why."""
 
-    layout: Layout | None
+    layouts: tuple[Layout, ...]
     reason: str = ""
 
 
@@ -51,18 +51,18 @@ def sharing(config: PreTrainedConfig, *, lora_dropout: float = 0.0, checkpointin
     text = config.get_text_config()
     layout = PROVEN.get(text.model_type)
     if layout is None:
-        return Sharing(None, f"{text.model_type} is not among the models for which it is proven ({', '.join(PROVEN)})")
+        return Sharing((), f"{text.model_type} is not among the models for which it is proven ({', '.join(PROVEN)})")
     settings = text.to_dict()
     if noise := _noise(settings, lora_dropout):
-        return Sharing(None, f"{noise} would make shared tokens differ from row to row")
+        return Sharing((), f"{noise} would make shared tokens differ from row to row")
     layers: Sequence[str] = settings.get("layer_types") or ()
     if strange := sorted(set(layers) - _LAYERS[layout]):
-        return Sharing(None, f"it has layers of type {', '.join(strange)}, for which it is not proven")
-    if layout == "cached_tree" and checkpointing:
-        return Sharing(
-            None, f"train.gradient_checkpointing computes layers again without the cache that {text.model_type} needs"
-        )
-    return Sharing(layout)
+        return Sharing((), f"it has layers of type {', '.join(strange)}, for which it is not proven")
+    if not checkpointing:
+        return Sharing((layout,) if layout == "cached_tree" else (layout, "cached_tree"))
+    if layout == "cached_tree":
+        return Sharing((), "train.gradient_checkpointing computes layers again without the cache that it needs")
+    return Sharing((layout,))
 
 
 def _noise(settings: dict[str, object], lora_dropout: float) -> str | None:

@@ -41,11 +41,15 @@ class State:
 
 @dataclass
 class Entry:
-    """One line of the metrics journal: everything in it repeats to the bit."""
+    """One line of the metrics journal: everything in it repeats to the bit.
+
+    `tokens` are the rows' own, `processed` those that the model computed: padding counts, and what rows share counts once.
+    """
 
     step: int
     loss: float
     tokens: int
+    processed: int
     trained: int
     lr: float
     norm: float
@@ -54,7 +58,7 @@ class Entry:
     def as_json(self) -> JsonObject:
         """Return the line, floats as hex."""
         line: JsonObject = {
-            "step": self.step, "loss": self.loss.hex(), "tokens": self.tokens, "trained": self.trained,
+            "step": self.step, "loss": self.loss.hex(), "tokens": self.tokens, "processed": self.processed, "trained": self.trained,
             "lr": self.lr.hex(), "norm": self.norm.hex(),
         }  # fmt: skip
         if self.validation_loss is not None:

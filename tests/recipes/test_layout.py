@@ -1,0 +1,81 @@
+"""How rows lie is chosen by what the model allows and the data saves, said aloud, and refused where it is not exact."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import needs_starter
+from small_run import rows as tickets
+
+from luthier.config.load import load
+from luthier.core.errors import SettingsError
+from luthier.core.journal import entries
+from luthier.core.rundir import create
+from luthier.core.types import JsonValue
+from luthier.recipes.job import Job
+from luthier.recipes.plan import plan_stage
+from luthier.recipes.prepare import read_stage, split_stage
+from luthier.recipes.train import train_stage
+from luthier.recipes.voice import Voice
+
+pytestmark = needs_starter
+PROMPT = "You sort tickets of a shop into queues. " * 6
+
+
+def planned(folder: Path, prompt: str, **settings: JsonValue) -> Job:
+    """A run of the tickets behind a system prompt, up to its plan."""
+    data = folder / "rows.jsonl"
+    system = [{"role": "system", "content": prompt}] if prompt else []
+    chats = [
+        {"messages": [*system, {"role": "user", "content": r["text"]}, {"role": "assistant", "content": r["queue"]}]}
+        for r in tickets()
+    ]
+    data.write_text("".join(json.dumps(chat) + "\n" for chat in chats), encoding="utf-8")
+    named = {
+        "data.path": str(data), "split.near_duplicate": 1, "split.test_rows": 6, "model.dtype": "float32", "threads": 1,
+        "train.steps": 1, **{f"train.{key}": value for key, value in settings.items()},
+    }  # fmt: skip
+    job = Job(create(folder / "run", "layout"), load([], [], named), Voice(quiet=True))  # type: ignore[arg-type]
+    read_stage(job, None)
+    split_stage(job)
+    plan_stage(job)
+    return job
+
+
+def said(job: Job) -> str:
+    return job.run.log.read_text()
+
+
+def test_a_long_prompt_of_all_rows_is_computed_once(tmp_path):
+    job = planned(tmp_path, PROMPT)
+    assert job.settings.train.layout == "tree"
+    assert "computed once for all" in said(job)
+    assert job.plan["processed_per_token"] < 0.7  # type: ignore[operator]
+    assert job.plan["head_max_difference"] <= job.plan["head_bound"]  # type: ignore[operator]
+    train_stage(job)
+    (step,) = entries(job.run.metrics)
+    assert step["processed"] < 0.7 * step["tokens"]  # type: ignore[operator]
+
+
+def test_rows_that_share_little_stay_packed(tmp_path):
+    job = planned(tmp_path, "")
+    assert job.settings.train.layout == "packed"
+    assert job.plan["processed_per_token"] >= 1  # type: ignore[operator]
+
+
+def test_where_sharing_is_off_the_reason_is_said(tmp_path):
+    job = planned(tmp_path, PROMPT, method="lora", **{"lora.dropout": 0.1})
+    assert job.settings.train.layout == "packed"
+    assert "train.lora.dropout 0.1" in said(job)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"layout": "tree", "method": "lora", "lora.dropout": 0.1}, "from row to row"),
+        ({"layout": "cached_tree", "gradient_checkpointing": True}, "use tree"),
+    ],
+)
+def test_a_tree_that_is_not_exact_is_refused(tmp_path, settings, reason):
+    with pytest.raises(SettingsError, match=reason):
+        planned(tmp_path, PROMPT, **settings)
