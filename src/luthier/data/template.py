@@ -84,6 +84,11 @@ class ChatTemplate:
         # Some templates write the end of the text behind the last end of turn, where a served answer has stopped.
         self._ending = re.compile(rf"(?:{stops})(?=(?:\s|{stops})*\Z)")
 
+    @property
+    def lead(self) -> str:
+        """What the template writes between its prompt and the content of an answer."""
+        return self._lead
+
     def turns(self, conversation: Conversation) -> list[Turn]:
         """Return the trained assistant turns in order; raise RowProblem where one cannot be rendered as served."""
         self._require_end_of_turn()

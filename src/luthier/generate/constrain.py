@@ -60,16 +60,19 @@ class Matcher:
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
+        self._bits: bytes | None = None
 
     def allowed(self) -> bytes:
         """Return one bit a token, the lowest first; raise RunFailed where the grammar has become too complex."""
-        bits = self._matcher.compute_bitmask()
+        if self._bits is None:
+            self._bits = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise RunFailed(f"the constraint cannot be held to any further: {self._matcher.get_error()}")
-        return bits
+        return self._bits
 
     def accept(self, token: int) -> None:
         """Go on behind a token that `allowed` allows."""
+        self._bits = None
         if not self._matcher.consume_token(token):
             raise RunFailed(f"the constraint refuses token {token}: {self._matcher.get_error()}")
 

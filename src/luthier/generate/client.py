@@ -1,0 +1,257 @@
+"""The parent's side of an engine in a process of its own; imports no torch.
+
+The process starts with the first request and is started again by the next one after it died. A request that was
+being answered then ends with EngineDied: it is for the caller to ask again, since half an answer may have been shown.
+"""
+
+import itertools
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+from luthier.core.errors import LuthierError, RunFailed
+from luthier.core.types import JsonObject
+from luthier.generate.request import Delta, Finished, Sampling
+from luthier.generate.wire import error_from_json, event_from_json, read_lines, write_line
+
+_COMMAND = (sys.executable, "-m", "luthier.generate.worker")
+_SECONDS_TO_STOP = 5.0
+
+
+class EngineDied(RunFailed):
+    """The engine's process ended, or said nothing for too long and was ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Which base model the process loads, and its limits."""
+
+    name: str = "starter"
+    revision: str | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
+    enable_thinking: bool | None = None
+    threads: int | None = None
+    max_rows: int = 16
+    max_waiting: int = 64
+    prefix_bytes: int = 256 << 20
+    adapter_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A conversation, or a plain `prompt`, and how to answer it; `constraint` as the worker's `constraint_from_json`."""
+
+    messages: Sequence[JsonObject] = ()
+    prompt: str | None = None
+    tools: Sequence[JsonObject] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    adapter: str | None = None
+    constraint: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of one choice, and its content without reasoning and control tokens."""
+
+    finished: Finished
+    content: str
+
+
+class Answer:
+    """What comes back for one request: iterate over it for pieces and ends."""
+
+    def __init__(self, client: "EngineClient", name: str, choices: int, process: "subprocess.Popen[bytes]") -> None:
+        self.id, self.choices, self.process = name, choices, process
+        self._client, self._open = client, choices
+        self.inbox: queue.SimpleQueue[JsonObject | LuthierError] = queue.SimpleQueue()
+
+    def __iter__(self) -> Iterator[Delta | Ended]:
+        """Yield what happens until every choice has ended; raise what went wrong."""
+        while self._open:
+            event = event_from_json(message := self.take())
+            if isinstance(event, Finished):
+                self._open -= 1
+                if event.error is not None:
+                    raise RunFailed(event.error)
+                yield Ended(event, str(message["content"]) if "content" in message else "")
+            else:
+                yield event
+
+    def take(self) -> JsonObject:
+        """Wait for the next message; raise the error that came in its place, or EngineDied after a long silence."""
+        message = self._next()
+        if isinstance(message, LuthierError):
+            raise message
+        if message["tell"] == "refused":
+            raise error_from_json(message["error"])
+        return message
+
+    def cancel(self) -> None:
+        """Free the request's rows; the ends still come."""
+        self._client.tell({"do": "cancel", "id": self.id})
+
+    def _next(self) -> JsonObject | LuthierError:
+        """Wait while the process says anything to anybody; a request may wait its turn for long."""
+        since = time.monotonic()
+        while True:
+            silent = time.monotonic() - max(since, self._client.heard)
+            try:
+                return self.inbox.get(timeout=max(0.0, self._client.silence_seconds - silent))
+            except queue.Empty:
+                if time.monotonic() - max(since, self._client.heard) >= self._client.silence_seconds:
+                    self._client.kill(self.process)
+                    raise EngineDied(
+                        f"the engine said nothing for {self._client.silence_seconds:g} s and was ended. Ask again."
+                    ) from None
+
+
+class EngineClient:
+    """Starts, watches and asks an engine's process; safe to use from several threads."""
+
+    def __init__(
+        self, spec: EngineSpec, *, start_seconds: float = 180.0, silence_seconds: float = 120.0, log: Path | None = None
+    ) -> None:
+        self._spec, self._start_seconds, self.silence_seconds, self._log = spec, start_seconds, silence_seconds, log
+        self.heard = time.monotonic()
+        # Starting holds the first lock until the model is loaded; a process that dies meanwhile needs the second.
+        self._lock, self._table = threading.RLock(), threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: dict[str, Answer] = {}
+        self._adapters: dict[str, Path] = {}
+        self._numbers = itertools.count()
+
+    def ask(self, ask: Ask) -> Answer:
+        """Send a request to the engine, starting it where it does not run; its errors come with the answer."""
+        message: JsonObject = {
+            "do": "submit", "messages": [dict(one) for one in ask.messages], "prompt": ask.prompt,
+            "tools": [dict(one) for one in ask.tools], "sampling": cast(JsonObject, asdict(ask.sampling)),
+            "adapter": ask.adapter, "constraint": ask.constraint,
+        }  # fmt: skip
+        return self._send(message, ask.sampling.n)
+
+    def adapter(self, name: str, folder: Path) -> None:
+        """Load an adapter, now and whenever the process is started again; raise ModelError where it cannot be."""
+        self._send({"do": "adapter", "name": name, "path": str(folder)}, 1).take()
+        self._adapters[name] = folder
+
+    def stats(self) -> JsonObject:
+        """Return the engine's counts and bytes."""
+        return cast(JsonObject, self._send({"do": "stats"}, 1).take()["stats"])
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs, if one does."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
+    def tell(self, message: JsonObject) -> None:
+        """Send what needs no answer; a process that has died needs it no more."""
+        with self._lock:
+            if self._process is not None and self._process.stdin is not None:
+                try:
+                    write_line(self._process.stdin, message)
+                except (BrokenPipeError, ValueError):
+                    return
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """End a process at once, so that the next request starts another; all its requests end with EngineDied."""
+        with self._lock:
+            if self._process is process:
+                self._process = None
+        process.kill()
+
+    def close(self) -> None:
+        """Let the process stop, or end it after some seconds."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None or process.stdin is None:
+            return
+        try:
+            write_line(process.stdin, {"do": "stop"})
+            process.stdin.close()
+        except (BrokenPipeError, ValueError):
+            pass
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _send(self, message: JsonObject, choices: int) -> Answer:
+        with self._lock:
+            if self.pid is None:
+                self._start()
+            process = self._process
+            assert process is not None
+            answer = Answer(self, str(next(self._numbers)), choices, process)
+            with self._table:
+                self._answers[answer.id] = answer
+            self.tell({**message, "id": answer.id})
+            if process.poll() is not None:
+                self._end_all(process)
+        return answer
+
+    def _start(self) -> None:
+        """Start the process, load the model and the adapters; raise what it could not do."""
+        log = None if self._log is None else self._log.open("ab")
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment)
+        if log is not None:
+            log.close()
+        self._process = process
+        assert process.stdout is not None
+        first = Answer(self, "", 1, process)
+        threading.Thread(target=self._read, args=(process, process.stdout, first), daemon=True).start()
+        self.tell({"do": "load", **cast(JsonObject, asdict(self._spec))})
+        try:
+            loaded = first.inbox.get(timeout=self._start_seconds)
+        except queue.Empty:
+            process.kill()
+            raise EngineDied(f"the engine has not loaded {self._spec.name} within {self._start_seconds:g} s.") from None
+        if isinstance(loaded, LuthierError):
+            raise loaded
+        if loaded["tell"] == "failed":
+            raise error_from_json(loaded["error"])
+        for name, folder in self._adapters.items():
+            self._send({"do": "adapter", "name": name, "path": str(folder)}, 1).take()
+
+    def _read(self, process: "subprocess.Popen[bytes]", pipe: IO[bytes], first: Answer) -> None:
+        """Hand what the process says to whom it concerns, until it ends."""
+        try:
+            for message in read_lines(pipe):
+                self.heard = time.monotonic()
+                if message["tell"] in ("loaded", "failed"):
+                    first.inbox.put(message)
+                else:
+                    self._hand_over(message)
+        finally:
+            process.kill()
+            process.wait()
+            first.inbox.put(EngineDied(f"the engine's process ended with {process.returncode} while it loaded."))
+            self._end_all(process)
+
+    def _hand_over(self, message: JsonObject) -> None:
+        with self._table:
+            answer = self._answers.get(str(message["id"]))
+            if answer is None:
+                return
+            answer.inbox.put(message)
+            answer.choices -= message["tell"] != "delta"
+            if not answer.choices or message["tell"] == "refused":
+                del self._answers[answer.id]
+
+    def _end_all(self, process: "subprocess.Popen[bytes]") -> None:
+        """End the requests that a process leaves unanswered."""
+        with self._table:
+            left = [answer for answer in self._answers.values() if answer.process is process]
+            for answer in left:
+                del self._answers[answer.id]
+                code = process.returncode
+                answer.inbox.put(EngineDied(f"the engine's process ended ({code}) before the answer did. Ask again."))
