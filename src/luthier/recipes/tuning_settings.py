@@ -10,7 +10,6 @@ from luthier.core.errors import RunFolderError
 from luthier.core.hardware import usable_cores
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject, JsonValue
-from luthier.data.store import count_stored
 from luthier.jobs.records import JobRecord
 from luthier.jobs.submit import TRAINING, VALIDATION
 from luthier.recipes.training_file import FORMAT
@@ -55,7 +54,7 @@ def chosen_hyperparameters(run: RunDir, job: JobRecord) -> JsonObject:
     steps, per_epoch = int(str(plan["steps"])), int(str(plan["steps_per_epoch"]))
     return {
         "n_epochs": _given(job.hyperparameters, "n_epochs") or max(1, round(steps / per_epoch)),
-        "batch_size": _given(job.hyperparameters, "batch_size") or max(1, round(count_stored(run.part("train")) / per_epoch)),
+        "batch_size": _given(job.hyperparameters, "batch_size") or max(1, round(_num_trained(run) / per_epoch)),
         "learning_rate_multiplier": settings.train.lr_multiplier or 1.0,
     }  # fmt: skip
 
@@ -68,6 +67,11 @@ def steps_per_epoch(run: RunDir) -> int:
 def planned_seconds(run: RunDir) -> float:
     """How long training takes, by the plan."""
     return float(str(_plan(run)["seconds"]))
+
+
+def _num_trained(run: RunDir) -> int:
+    rows = json.loads(run.certificate.read_text(encoding="utf-8"))["rows"]
+    return int(rows["train"])
 
 
 def _plan(run: RunDir) -> JsonObject:

@@ -24,10 +24,14 @@ _STOP_SECONDS = 12.0
 
 
 class Scheduler:
-    """Keeps `workers` trainings going at a time, and one look at files."""
+    """Keeps `workers` trainings going at a time, and one look at files. `module` is what a worker process runs."""
 
-    def __init__(self, folder: DataFolder, queue: Queue, files: Files, workers: int) -> None:
+    def __init__(
+        self, folder: DataFolder, queue: Queue, files: Files, workers: int, module: str = WORKER,
+        rescue_seconds: float = RESCUE_SECONDS,
+    ) -> None:  # fmt: skip
         self._folder, self._queue, self._files = folder, queue, files
+        self._module, self._rescue_seconds = module, rescue_seconds
         self._slots: dict[Phase, int] = {"validate": 1, "train": workers}
         self._children: list[subprocess.Popen[bytes]] = []
         self._awake, self._stopping = threading.Event(), threading.Event()
@@ -75,7 +79,7 @@ class Scheduler:
         while not self._stopping.is_set():
             if time.monotonic() >= rescue_due:
                 self.rescue()
-                rescue_due = time.monotonic() + RESCUE_SECONDS
+                rescue_due = time.monotonic() + self._rescue_seconds
             if time.monotonic() >= expiry_due:
                 self._files.remove_expired()
                 expiry_due = time.monotonic() + _EXPIRY_SECONDS
@@ -93,7 +97,7 @@ class Scheduler:
                 self._children.append(self._started(claim))
 
     def _started(self, claim: Claim) -> subprocess.Popen[bytes]:
-        arguments = [WORKER, str(self._folder.path), claim.job.id, str(claim.token), claim.phase]
+        arguments = [self._module, str(self._folder.path), claim.job.id, str(claim.token), claim.phase]
         log = self._folder.job(claim.job.id) / "worker.log"
         return start_apart(arguments, log, child_environment(1))
 
