@@ -1,9 +1,10 @@
 """Do clean data pay? Banking77 with a fifth of the labels made wrong, as it is and mended, under two kinds of model.
 
-    python bench/clean_data.py --only classical       about two minutes on one core
-    python bench/clean_data.py                        the tuned starter too; goes on where it was stopped
-    python bench/clean_data.py --arms dirty cleaned   these training rows only
-    python bench/clean_data.py --page                 writes the tables into docs/experiments/clean-data.md
+    python bench/clean_data.py --only classical                      about a minute of one core
+    python bench/clean_data.py --only classical --draws 0 1 2 3 4    rows and errors drawn five times
+    python bench/clean_data.py                                       the tuned starter too; goes on where it was stopped
+    python bench/clean_data.py --arms dirty cleaned                  these training rows only
+    python bench/clean_data.py --page                                only the tables of docs/experiments/clean-data.md
 
 Six sets of training rows: `dirty`, 5,000 rows of which 1,000 have another label, each of the others being as likely;
 what `luthier check --fix` makes of them when all labels that it proposes are accepted (`cleaned`), when a person reads
@@ -13,14 +14,17 @@ when these rows are dropped (`dropped`); `oracle`, the rows as published; `few`,
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from clean_data_page import ARMS, with_tables
 from timing import machine
 
 import luthier
@@ -38,17 +42,7 @@ DATA = ROOT.parent / "shared" / "data" / "tasks" / "banking77"
 BUILD = ROOT / "build" / "clean-data"
 RESULT = ROOT / "bench" / "results" / "clean-data.json"
 PAGE = ROOT / "docs" / "experiments" / "clean-data.md"
-DECISIONS = BUILD / "mending" / "decisions.jsonl"
 
-# What is trained on, and how the page calls it.
-ARMS = {
-    "dirty": "5,000 rows, 1,000 labels wrong",
-    "cleaned": "all proposed labels accepted",
-    "reviewed": "doubted rows put right",
-    "dropped": "doubted rows dropped",
-    "oracle": "5,000 rows as published",
-    "few": "500 rows as published",
-}
 MENDED = ("cleaned", "reviewed", "dropped")
 PAIRS = (*((arm, "dirty") for arm in (*MENDED, "oracle", "few")), ("oracle", "reviewed"), ("few", "cleaned"))
 SEED, ROWS, FEW, WRONG = 0, 5000, 500, 0.2
@@ -58,36 +52,60 @@ RESAMPLES, NEAR_DUPLICATE, MARGIN = 2000, 0.8, 0.01
 _FINDINGS = 3
 
 
+@dataclass(frozen=True)
+class Draw:
+    """One drawing of rows and errors, and where what is made of it lies."""
+
+    number: int
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the draw."""
+        return BUILD / f"draw-{self.number}"
+
+    @property
+    def decisions(self) -> Path:
+        """What `luthier check --fix` decided and proposed."""
+        return self.folder / "mending" / "decisions.jsonl"
+
+    def rows(self, arm: str) -> Path:
+        """The training rows of an arm."""
+        return self.folder / "rows" / f"{arm}.jsonl"
+
+    def scores(self, model: str, arm: str) -> Path:
+        """The grades of a model that was trained on an arm's rows, one for each test row in order."""
+        return self.folder / "scores" / f"{model}-{arm}.json"
+
+
 def main() -> None:
-    """Measure what was asked for, and write the result or the page."""
+    """Measure what was asked for, and write the result and the page."""
     wanted = _arguments()
     if not wanted.page:
-        make_rows()
-        for arm in wanted.arms:
-            for model, measure in MODELS.items():
-                if wanted.only in (None, model) and not scores_path(model, arm).exists():
-                    write_json(scores_path(model, arm), measure(arm))
+        for draw in map(Draw, wanted.draws):
+            make_rows(draw)
+            for arm, (model, measure) in itertools.product(wanted.arms, MODELS.items()):
+                if wanted.only in (None, model) and not draw.scores(model, arm).exists():
+                    write_json(draw.scores(model, arm), measure(draw, arm))
         write_json(RESULT, result())
-    if PAGE.exists():
-        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), read_json(RESULT)), encoding="utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), read_json(RESULT)), encoding="utf-8")
 
 
-def make_rows() -> None:
-    """Write the four sets of training rows; those that are there stay."""
-    scores_path("", "").parent.mkdir(parents=True, exist_ok=True)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
+def make_rows(draw: Draw) -> None:
+    """Write the six sets of training rows; those that are there stay."""
+    for folder in (draw.folder / "scores", RESULT.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     published = list(entries(DATA / "train.jsonl"))
-    drawn = generator(SEED, "clean data").permutation(len(published))[:ROWS]
+    drawn = generator(draw.number, "clean data").permutation(len(published))[:ROWS]
     rows = [published[place] for place in sorted(drawn.tolist())]
-    few = generator(SEED, "few clean rows").permutation(ROWS)[:FEW]
+    few = generator(draw.number, "few clean rows").permutation(ROWS)[:FEW]
     for arm, made in {
         "oracle": rows,
-        "dirty": corrupted(rows, WRONG, SEED),
+        "dirty": corrupted(rows, WRONG, draw.number),
         "few": [rows[place] for place in sorted(few.tolist())],
     }.items():
-        if not rows_path(arm).exists():
-            write_rows(rows_path(arm), made)
-    mend([str(row["label"]) for row in rows])
+        if not draw.rows(arm).exists():
+            write_rows(draw.rows(arm), made)
+    mend(draw, [str(row["label"]) for row in rows])
 
 
 def corrupted(rows: list[JsonObject], share: float, seed: int) -> list[JsonObject]:
@@ -101,16 +119,16 @@ def corrupted(rows: list[JsonObject], share: float, seed: int) -> list[JsonObjec
     return wrong
 
 
-def mend(right: list[str]) -> None:
+def mend(draw: Draw, right: list[str]) -> None:
     """Clean the dirty rows as a user would: look, edit the file of decisions, apply it. `right` are their true labels."""
-    command = ["check", str(rows_path("dirty")), "--input", "text", "--output", "label", "--fix"]
-    if not DECISIONS.exists():
-        _luthier(*command, str(DECISIONS.with_name("proposed.jsonl")))
+    command = ["check", str(draw.rows("dirty")), "--input", "text", "--output", "label", "--fix"]
+    if not draw.decisions.exists():
+        _luthier(*command, str(draw.decisions.with_name("proposed.jsonl")))
     for arm in MENDED:
-        if not rows_path(arm).exists():
-            edited = DECISIONS.with_name(f"{arm}.jsonl")
-            write_rows(edited, (decided(arm, decision, right) for decision in entries(DECISIONS)))
-            _luthier(*command, str(rows_path(arm)), "--decisions", str(edited))
+        if not draw.rows(arm).exists():
+            edited = draw.decisions.with_name(f"{arm}.jsonl")
+            write_rows(edited, (decided(arm, decision, right) for decision in entries(draw.decisions)))
+            _luthier(*command, str(draw.rows(arm)), "--decisions", str(edited))
 
 
 def decided(arm: str, decision: JsonObject, right: list[str]) -> JsonObject:
@@ -134,12 +152,12 @@ def proposed_label(decision: JsonObject) -> str | None:
     return str(after["label"])
 
 
-def cleaning() -> JsonObject:
+def cleaning(draw: Draw) -> JsonObject:
     """Count what was proposed against what was made wrong."""
-    right = [str(row["label"]) for row in entries(rows_path("oracle"))]
-    given = [str(row["label"]) for row in entries(rows_path("dirty"))]
+    right = [str(row["label"]) for row in entries(draw.rows("oracle"))]
+    given = [str(row["label"]) for row in entries(draw.rows("dirty"))]
     lines = {line for line, (label, other) in enumerate(zip(right, given, strict=True), start=1) if label != other}
-    asked = ((int(str(one["line"])), proposed_label(one)) for one in entries(DECISIONS))
+    asked = ((int(str(one["line"])), proposed_label(one)) for one in entries(draw.decisions))
     proposed = {line: label for line, label in asked if label is not None}
     found = lines & proposed.keys()
     mended = sum(proposed[line] == right[line - 1] for line in found)
@@ -149,17 +167,17 @@ def cleaning() -> JsonObject:
     }  # fmt: skip
 
 
-def wrong_labels(arm: str) -> int:
+def wrong_labels(draw: Draw, arm: str) -> int:
     """Count the rows of an arm whose label is not the published one."""
-    published, there = (Counter(pairs_of(rows_path(name))) for name in ("oracle", arm))
+    published, there = (Counter(pairs_of(draw.rows(name))) for name in ("oracle", arm))
     return (there - published).total()
 
 
-def classical(arm: str) -> JsonObject:
+def classical(draw: Draw, arm: str) -> JsonObject:
     """Fit the classical model on the parts that a run would train on, and grade its answers."""
-    parts = BUILD / "parts" / arm
+    parts = draw.folder / "parts" / arm
     if not parts.exists():
-        luthier.split(rows_path(arm), out=parts, input="text", output="label", test=DATA / "test.jsonl", quiet=True)
+        luthier.split(draw.rows(arm), out=parts, input="text", output="label", test=DATA / "test.jsonl", quiet=True)
     train, validation, test = (pairs_of(parts / f"{part}.jsonl") for part in ("train", "validation", "test"))
     model = Arm(train, validation, "accuracy", SEED)
     answers = model.answer([question for question, _ in test])
@@ -167,15 +185,15 @@ def classical(arm: str) -> JsonObject:
     return {"train_rows": len(train), "scores": scores, "how": model.description}
 
 
-def tuned(arm: str) -> JsonObject:
+def tuned(draw: Draw, arm: str) -> JsonObject:
     """Tune the starter by the rule that a run takes by default, but for the epochs, and read its grades."""
-    out = BUILD / "tuned" / arm
+    out = draw.folder / "tuned" / arm
     if out.exists():
         run = luthier.resume(out)
     else:
         settings: JsonObject = {"train.epochs": EPOCHS[arm], "compare.arms": ["tuned"], "threads": 2}
         run = luthier.run(
-            rows_path(arm), input="text", output="label", test=DATA / "test.jsonl", out=out, settings=settings
+            draw.rows(arm), input="text", output="label", test=DATA / "test.jsonl", out=out, settings=settings
         )
     table = run.answers.select(["line", "score"]).sort_by("line").to_pydict()
     measured = run.verdict["measured"]
@@ -183,84 +201,46 @@ def tuned(arm: str) -> JsonObject:
     return {"train_rows": train_rows, "scores": table["score"], "epochs": EPOCHS[arm], "measured": measured}
 
 
-MODELS: dict[str, Callable[[str], JsonObject]] = {"classical": classical, "tuned": tuned}
+MODELS: dict[str, Callable[[Draw, str], JsonObject]] = {"classical": classical, "tuned": tuned}
 
 
 def result() -> JsonObject:
     """Return all that was measured so far, with intervals that draw whole clusters of test questions."""
     questions = [question for question, _ in pairs_of(DATA / "test.jsonl")]
-    clusters = cluster(questions, [None] * len(questions), NEAR_DUPLICATE)
-    found: JsonObject = {"machine": {**machine()}, "seed": SEED, "test_rows": len(questions), "cleaning": cleaning()}
+    sample = Sample(
+        cluster(questions, [None] * len(questions), NEAR_DUPLICATE), RESAMPLES, SEED, Measure(margin=MARGIN)
+    )
+    numbers = sorted(int(folder.name.removeprefix("draw-")) for folder in BUILD.glob("draw-*"))
+    draws = {str(number): of_draw(Draw(number), sample) for number in numbers}
+    return {"machine": {**machine()}, "test_rows": len(questions), "draws": draws}
+
+
+def of_draw(draw: Draw, sample: Sample) -> JsonObject:
+    """Return what was measured on one drawing."""
+    found: JsonObject = {"cleaning": cleaning(draw)}
     for model in MODELS:
-        measured = {arm: read_json(scores_path(model, arm)) for arm in ARMS if scores_path(model, arm).exists()}
+        measured = {arm: read_json(draw.scores(model, arm)) for arm in ARMS if draw.scores(model, arm).exists()}
         found[model] = {
             "arms": {
-                arm: {"wrong_labels": wrong_labels(arm), **_measured(entry, clusters)}
+                arm: {"wrong_labels": wrong_labels(draw, arm), **_measured(entry, sample)}
                 for arm, entry in measured.items()
             },
-            "differences": _differences(measured, clusters),
+            "differences": _differences(measured, sample),
         }
     return found
 
 
-def with_tables(page: str, found: JsonObject) -> str:
-    """Return the page with its tables made from the result."""
-    blocks = {"cleaning": _cleaning_table(found["cleaning"])}
-    blocks["results"] = "\n".join(f"### {title}\n\n{_table(found[model])}" for model, title in TITLES.items())
-    for name, block in blocks.items():
-        begin, end = f"<!-- {name}, from the bench -->\n", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
-    return page
-
-
-TITLES = {"classical": "The classical model", "tuned": "The tuned starter"}
-
-
-def _cleaning_table(found: JsonObject) -> str:
-    return (
-        "| wrong labels | labels proposed | of them for a wrong label (precision) | recall | the proposed label is right |\n"
-        "|---|---|---|---|---|\n"
-        f"| {found['wrong']:,} | {found['proposed']:,} | {found['found']:,} ({found['precision']:.2f}) "
-        f"| {found['recall']:.2f} | {found['mended']:,} |\n"
-    )
-
-
-def _table(found: JsonObject) -> str:
-    if not found["arms"]:
-        return "Not measured yet.\n"
-    lines = [
-        "| trained on | training rows | wrong labels before the split | accuracy (95 % interval) |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{arm}`: {ARMS[arm]} | {one['train_rows']:,} | {one['wrong_labels']:,} | {_share(one['accuracy'], one['interval'])} |"
-        for arm, one in found["arms"].items()
-    ]
-    lines += ["", "| difference | in points (95 % interval) | |", "|---|---|---|"]
-    lines += [
-        f"| `{one['a']}` less `{one['b']}` | {_share(one['value'], one['interval'], '+')} | {one['outcome']} |"
-        for one in found["differences"]
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _share(value: float, ends: list[float], sign: str = "") -> str:
-    low, high = (f"{100 * end:{sign}.1f}" for end in ends)
-    return f"{100 * value:{sign}.1f}{'' if sign else ' %'} ({low} to {high})"
-
-
-def _measured(entry: JsonObject, clusters: np.ndarray) -> JsonObject:
+def _measured(entry: JsonObject, sample: Sample) -> JsonObject:
     scores = np.array(entry["scores"], dtype=np.float64)
-    ends = interval(scores, clusters, RESAMPLES, SEED)
+    ends = interval(scores, sample.clusters_R, sample.resamples, sample.seed)
     told = {name: value for name, value in entry.items() if name != "scores"}
     return {**told, "accuracy": float(scores.mean()), "interval": [ends.low, ends.high]}
 
 
-def _differences(measured: dict[str, JsonObject], clusters: np.ndarray) -> list[JsonObject]:
+def _differences(measured: dict[str, JsonObject], sample: Sample) -> list[JsonObject]:
     scores = {arm: np.array(entry["scores"], dtype=np.float64) for arm, entry in measured.items()}
     pairs = [(a, b) for a, b in PAIRS if a in scores and b in scores]
-    found = paired_all(scores, pairs, Sample(clusters, RESAMPLES, SEED, Measure(margin=MARGIN)))
+    found = paired_all(scores, pairs, sample)
     return [
         {
             "a": a, "b": b, "value": one.value, "interval": [one.interval.low, one.interval.high],
@@ -268,16 +248,6 @@ def _differences(measured: dict[str, JsonObject], clusters: np.ndarray) -> list[
         }
         for (a, b), one in zip(pairs, found, strict=True)
     ]  # fmt: skip
-
-
-def rows_path(arm: str) -> Path:
-    """Where the training rows of an arm lie."""
-    return BUILD / "rows" / f"{arm}.jsonl"
-
-
-def scores_path(model: str, arm: str) -> Path:
-    """Where the grades of a model that was trained on an arm's rows lie, one for each test row in order."""
-    return BUILD / "scores" / f"{model}-{arm}.json"
 
 
 def pairs_of(path: Path) -> list[tuple[str, str]]:
@@ -306,6 +276,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=[*ARMS], help="these training rows only")
     parser.add_argument("--only", choices=sorted(MODELS), help="this model only")
+    parser.add_argument("--draws", nargs="+", type=int, default=[0], help="the drawings of rows and errors, by number")
     parser.add_argument("--page", action="store_true", help="write the tables from the result that is there")
     return parser.parse_args()
 
