@@ -107,7 +107,7 @@ def test_a_full_queue_says_so(client: EngineClient) -> None:
 
 def test_a_killed_process_ends_its_answers_with_a_clear_error_and_the_next_one_works(client: EngineClient) -> None:
     before = whole(client.ask(ask()))[0]
-    answers = [client.ask(ask(sampling=Sampling(temperature=1.5, seed=2, max_tokens=400))) for _ in range(3)]
+    answers = [client.ask(ask(sampling=Sampling(temperature=1.5, seed=2, max_tokens=1000))) for _ in range(3)]
     assert client.pid is not None
     os.kill(client.pid, signal.SIGKILL)
     for answer in answers:
@@ -117,6 +117,7 @@ def test_a_killed_process_ends_its_answers_with_a_clear_error_and_the_next_one_w
 
 
 def test_a_process_that_hangs_is_ended_and_replaced(client: EngineClient) -> None:
+    client.stats()
     assert client.pid is not None
     hung = client.pid
     os.kill(hung, signal.SIGSTOP)

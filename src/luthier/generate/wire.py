@@ -5,7 +5,7 @@ No torch, no pickle. A line is bounded, so that neither side can fill the other'
 
 import json
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from luthier.core.errors import (
     DataError,
@@ -16,7 +16,7 @@ from luthier.core.errors import (
     SettingsError,
 )
 from luthier.core.types import JsonObject, JsonValue
-from luthier.generate.request import Delta, Event, Finished, QueueFull, TokenLogprob
+from luthier.generate.request import Delta, Ending, Event, Finished, QueueFull, TokenLogprob
 
 LONGEST_LINE = 64 << 20
 _KINDS: dict[str, type[LuthierError]] = {
@@ -70,12 +70,14 @@ def event_as_json(event: Event) -> JsonObject:
 
 def event_from_json(message: JsonObject) -> Event:
     """Read what `event_as_json` wrote."""
-    fields = {key: value for key, value in message.items() if key not in ("tell", "id", "content")}
+    name, choice = str(message["id"]), cast(int, message["choice"])
     if message["tell"] == "delta":
-        fields["tokens"] = tuple(_token(token) for token in _items(message["tokens"]))
-        return Delta(str(message["id"]), **fields)  # pyright: ignore[reportArgumentType]
-    fields["ids"] = tuple(_items(message["ids"]))
-    return Finished(str(message["id"]), **fields)  # pyright: ignore[reportArgumentType]
+        return Delta(name, choice, str(message["text"]), tuple(_token(token) for token in _items(message["tokens"])))
+    error = message["error"]
+    return Finished(
+        name, choice, cast(Ending, message["reason"]), cast(int, message["tokens_in"]), cast(int, message["cached"]),
+        tuple(cast("list[int]", message["ids"])), None if error is None else str(error),
+    )  # fmt: skip
 
 
 def _token(value: JsonValue) -> TokenLogprob:

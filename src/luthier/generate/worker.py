@@ -97,7 +97,7 @@ class Worker:
         )  # fmt: skip
         model = load_model(folder, _DTYPES[str(spec["dtype"])], str(spec["device"]))
         cast(Module, model).requires_grad_(False).eval()
-        width = model.get_output_embeddings().weight.shape[0]
+        width = model.config.get_text_config(decoder=True).vocab_size
         self._constrainer = Constrainer(tokenizer, self._renderer.stop_tokens, width, self._renderer.template.lead)
         self._grammars: dict[str, Grammar] = {}
         self._engine = ServingEngine(
@@ -201,8 +201,9 @@ def _message(value: JsonObject) -> Message:
             f"a message has the role {role!r} and content of type {type(content).__name__}; expected one of "
             f"{', '.join(ROLES)}, and a text."
         )
-    texts = {key: str(value[key]) for key in ("tool_call_id", "name") if value.get(key) is not None}
-    return Message(role, content or "", tool_calls=tuple(cast("list[JsonObject]", calls)), **texts)
+    call, name = (None if value.get(key) is None else str(value[key]) for key in ("tool_call_id", "name"))
+    calls = tuple(cast("list[JsonObject]", calls))
+    return Message(role, content or "", tool_calls=calls, tool_call_id=call, name=name)
 
 
 def main() -> None:
