@@ -1,8 +1,10 @@
 """Coverage: what is rare, missing from the test, redundant or flat is said; an even set gives hints only."""
 
 import json
+import math
 import random
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from luthier.core.types import Conversation, Finding, Message, Row
 from luthier.data.checking import Context, context_of
 from luthier.data.checks.coverage import Check
 from luthier.data.edge_cases import EDGE_CASES, edge_cases
+from luthier.data.examine import examine
 from luthier.data.learning_curve import Curve, learning_curve
 from luthier.data.normal import normalized, question
 from luthier.data.regions import find_regions
@@ -151,6 +154,37 @@ def test_a_curve_of_hard_labels_takes_no_more_rows_than_there_is_time_for(monkey
     curves: list[Curve | None] = []
     assert longest_deaf_seconds(lambda: curves.append(learning_curve(texts, labels, range(800), 0))) < 1
     assert curves[0] is not None and curves[0].rows[-1] == 500
+
+
+def test_the_map_places_like_regions_near_each_other_and_every_sampled_row_in_one() -> None:
+    rows = topical(1200)
+    check = Check(context_of(rows))
+    for position, one in enumerate(rows):
+        list(check.see(position, one))
+    assert check.cluster_map() is None, "not before the end"
+    list(check.end())
+    drawn = check.cluster_map()
+    assert drawn is not None and drawn.share == 1 and drawn.num_rows == len(rows)
+    assert sorted(id for spot in drawn.spots for id in spot.rows) == sorted(one.id for one in rows)
+    topic = {one.id: one.content.messages[1].content for one in rows}  # type: ignore[union-attr]
+    near, far = [], []
+    for one, two in combinations(drawn.spots, 2):
+        distance = math.dist((one.x, one.y), (two.x, two.y))
+        (near if topic[one.example] == topic[two.example] else far).append(distance)
+    assert sum(near) / len(near) < 0.6 * sum(far) / len(far)
+    assert all(0 <= value <= 1 for spot in drawn.spots for value in (spot.x, spot.y))
+    assert all(not any(letter.isdigit() for letter in spot.words) for spot in drawn.spots)
+
+
+def test_an_example_on_the_map_shows_no_private_data() -> None:
+    rows = [
+        row(line, f"{one.content.messages[0].content} write to jo.doe@example.org", "x")
+        for line, one in enumerate(topical(400))
+    ]  # type: ignore[union-attr]
+    check = Check(context_of(rows))
+    examine({"coverage": check}, rows)
+    drawn = check.cluster_map()
+    assert drawn is not None and all("@" not in spot.shown for spot in drawn.spots)
 
 
 def test_doubling_follows_a_known_power_law() -> None:

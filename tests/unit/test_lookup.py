@@ -9,6 +9,7 @@ from luthier.core.hashing import file_hash
 from luthier.core.types import Conversation, Finding, Message, Repair, Row, Text
 from luthier.data import findings_cache, store
 from luthier.data.checking import Place
+from luthier.data.cluster_map import ClusterMap, Spot
 from luthier.data.findings_cache import FindingsCache, Found, Summary
 from luthier.data.health import About, Diagnosis, Excerpt, worst_first
 from luthier.data.lookup import Lookup
@@ -74,6 +75,7 @@ def test_findings_are_kept_as_they_are_with_their_repairs(tmp_path: Path):
     found = Found(
         (Finding("duplicates", "exact", "warning", 0.5, ("1", "2"), "detail", "fix", repairs),),
         {"1": Place("1", "a.jsonl", 3)}, {"1": Excerpt("before", None), "2": Excerpt("x", "y")},
+        ClusterMap((Spot("two words", 0.25, 1.0, ("1", "2"), "1", "'a'"),), 0.5),
     )  # fmt: skip
     cache = FindingsCache(["data"], tmp_path)
     assert cache.found("duplicates") is None and cache.summary() is None

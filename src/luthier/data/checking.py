@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from luthier.config.settings import CheckSettings
 from luthier.core.types import Content, Finding, Rejected, Row
+from luthier.data.cluster_map import ClusterMap
 from luthier.data.deal import Origin
 from luthier.data.split import Assignment
 
@@ -106,6 +107,15 @@ class Check(Protocol):
 
     def end(self) -> Iterable[Finding]:
         """Say what only all rows together show."""
+        ...
+
+
+@runtime_checkable
+class Charting(Protocol):
+    """What a check adds that has a map of the rows for the report."""
+
+    def cluster_map(self) -> ClusterMap | None:
+        """Return the map once `end` has been through; None where there is nothing to draw."""
         ...
 
 

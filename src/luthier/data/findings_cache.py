@@ -19,6 +19,7 @@ from luthier.core.hashing import file_hash, json_hash
 from luthier.core.rundir import write_json
 from luthier.core.types import Finding, JsonObject, JsonValue, Repair
 from luthier.data.checking import Place
+from luthier.data.cluster_map import ClusterMap, cluster_map_from_json
 from luthier.data.examine import CHECKS
 from luthier.data.health import Excerpt
 from luthier.data.store import content_from_json, content_json
@@ -38,11 +39,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Found:
-    """What one check found, with the places and words of the rows that it names."""
+    """What one check found, with the places and words of the rows that it names, and its map of the rows if it has one."""
 
     findings: tuple[Finding, ...]
     places: dict[str, Place]
     excerpts: dict[str, Excerpt]
+    cluster_map: ClusterMap | None = None
 
 
 class FindingsCache:
@@ -83,6 +85,7 @@ class FindingsCache:
             "findings": [finding_json(finding) for finding in found.findings],
             "places": {id: [place.file, place.line] for id, place in found.places.items()},
             "excerpts": {id: [words.before, words.after] for id, words in found.excerpts.items()},
+            "map": None if found.cluster_map is None else found.cluster_map.as_json(),
         }
         self._write(self._path(self._check_key(check)), entry)
 
@@ -139,12 +142,13 @@ def _repair_json(repair: Repair) -> JsonValue:
 
 
 def _found(entry: JsonObject) -> Found:
-    findings, places, excerpts = entry["findings"], entry["places"], entry["excerpts"]
+    findings, places, excerpts, drawn = entry["findings"], entry["places"], entry["excerpts"], entry["map"]
     assert isinstance(findings, list) and isinstance(places, dict) and isinstance(excerpts, dict)
     return Found(
         tuple(_finding(finding) for finding in findings),  # type: ignore[arg-type]
         {id: Place(id, *place) for id, place in places.items()},  # type: ignore[arg-type, misc]
         {id: Excerpt(*words) for id, words in excerpts.items()},  # type: ignore[arg-type, misc]
+        cluster_map_from_json(drawn) if isinstance(drawn, dict) else None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from luthier.config.settings import CheckLimits
 from luthier.core.types import Finding
 from luthier.data.checking import DIMENSIONS, Dimension, Place
+from luthier.data.cluster_map import ClusterMap
 
 Severity = Literal["info", "warning", "error"]
 _RANKS: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
@@ -56,6 +57,7 @@ class Diagnosis:
     places: Mapping[str, Place]
     excerpts: Mapping[tuple[str, str], Excerpt]
     lengths: tuple[int, ...] = ()
+    cluster_map: ClusterMap | None = None
     limits: CheckLimits = field(default_factory=CheckLimits)
 
     @property

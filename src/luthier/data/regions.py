@@ -3,9 +3,10 @@
 Word counts weighted by tf-idf, 48 singular vectors, and mini-batch k-means; 8,000 texts take about two
 seconds. Good for seeing where rows are many and where they are few, not for judging single rows.
 
-Suffixes: N texts, V words.
+Suffixes: N texts, V words, R regions, K singular vectors.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,13 @@ _MOST_WORDS = 20_000
 _VECTORS = 48
 _MOST_REGIONS = 64
 _NAME_WORDS = 3
+_PLANE_STEPS = 100
+_LEAST_DISTANCE = 1e-9
+# What is left of "didn't" and "we'll" once the apostrophe is a space.
+_STUBS = frozenset(
+    "ain aren couldn didn doesn don hadn hasn haven isn ll mustn re shan shouldn ve wasn weren won wouldn".split()
+)
+_DIGIT = re.compile(r"\d")
 _MOST_COMPARED = 2_000
 
 
@@ -36,6 +44,31 @@ class Regions:
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """Return the regions that other texts fall into."""
         return self._model.predict([text[:LONGEST_TEXT] for text in texts]) if texts else np.empty(0, dtype=np.int64)
+
+    def plane(self) -> np.ndarray:
+        """Return a place for every region, in the square from 0 to 1, so that like regions lie near each other.
+
+        The first two principal components of the centres, then 100 steps of stress majorization (SMACOF, de Leeuw 1977)
+        towards the distances that the centres have among them.
+        """
+        centre_RK = self._model[-1].cluster_centers_  # pyright: ignore[reportAttributeAccessIssue]
+        centre_RK = centre_RK / np.maximum(np.linalg.norm(centre_RK, axis=1, keepdims=True), _LEAST_DISTANCE)
+        wanted_RR = _distances(centre_RK)
+        axes, sizes, _ = np.linalg.svd(centre_RK - centre_RK.mean(axis=0), full_matrices=False)
+        # Which way an axis points is chance: its greatest value is made positive.
+        place_R2 = axes[:, :2] * sizes[:2] * np.sign(axes[np.abs(axes[:, :2]).argmax(axis=0), [0, 1]])
+        for _ in range(_PLANE_STEPS):
+            ratio_RR = wanted_RR / np.maximum(_distances(place_R2), _LEAST_DISTANCE)
+            np.fill_diagonal(ratio_RR, 0)
+            place_R2 = (place_R2 * ratio_RR.sum(axis=1, keepdims=True) - ratio_RR @ place_R2) / len(place_R2)
+        low, high = place_R2.min(axis=0), place_R2.max(axis=0)
+        return (place_R2 - low) / np.maximum(high - low, _LEAST_DISTANCE)
+
+    def nearest_R(self, texts: Sequence[str]) -> np.ndarray:
+        """Return for each region the text nearest its centre, -1 for a region without texts."""
+        distance_N = self._model.transform([text[:LONGEST_TEXT] for text in texts]).min(axis=1)
+        members = [np.flatnonzero(self.region_N == region) for region in range(len(self.sizes))]
+        return np.array([one[distance_N[one].argmin()] if len(one) else -1 for one in members])
 
     def redundant_N(self, texts: Sequence[str], likeness: float) -> np.ndarray:
         """Tell which of the texts that the regions were made from has another with this cosine similarity, both in one region."""
@@ -81,11 +114,20 @@ def _repeated_words(texts: Sequence[str]) -> set[str]:
     return again
 
 
+def _distances(place_RK: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(place_RK[:, None] - place_RK[None], axis=2)
+
+
+def _says_much(word: str) -> bool:
+    """Tell whether a word may name a region; one with digits may be the number of a person or of a card."""
+    return len(word) > 1 and not _DIGIT.search(word) and word not in _STUBS
+
+
 def _names(words_NV: "csr_matrix", vocabulary: np.ndarray, region_N: np.ndarray, num_regions: int) -> list[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     usual_V = np.asarray(words_NV.mean(axis=0)).ravel()
-    says_V = np.array([len(word) > 1 and word not in ENGLISH_STOP_WORDS for word in vocabulary.tolist()])
+    says_V = np.array([_says_much(word) and word not in ENGLISH_STOP_WORDS for word in vocabulary.tolist()])
     names = []
     for region in range(num_regions):
         members = np.flatnonzero(region_N == region)

@@ -19,7 +19,8 @@ from luthier.core.errors import DataError
 from luthier.core.hashing import file_hash
 from luthier.core.rundir import RunDir
 from luthier.core.types import Content, Finding, JsonValue, Rejected, Row
-from luthier.data.checking import Check, Context, Repairing, place_of
+from luthier.data.checking import Charting, Check, Context, Repairing, place_of
+from luthier.data.cluster_map import HIDDEN
 from luthier.data.examine import CHECKS, check_names, make_checks
 from luthier.data.excerpts import content_text, excerpt
 from luthier.data.findings_cache import FindingsCache, Found, Summary
@@ -45,7 +46,6 @@ _HUB = "hub:"
 _STARTER = "starter"
 _EXAMPLES = 3
 _LENGTHS = 40
-_HIDDEN = "(holds private data)"
 
 
 @dataclass(frozen=True)
@@ -107,22 +107,24 @@ def diagnosis(summary: Summary, found: Mapping[str, Found], settings: Settings) 
     """Put together what the checks found."""
     places = {id: place for of_check in found.values() for id, place in of_check.places.items()}
     about = {name: _about(name) for name in found}
+    keepers = [name for name, of_check in about.items() if of_check.dimension == "private"]
+    secret = {id for name in keepers for finding in found[name].findings for id in finding.rows}
+    drawn = next((of_check.cluster_map for of_check in found.values() if of_check.cluster_map is not None), None)
     excerpts = {(name, id): words for name, of_check in found.items() for id, words in of_check.excerpts.items()}
     return Diagnosis(
         summary.num_rows, summary.num_rejected,
         tuple(worst_first(finding for of_check in found.values() for finding in of_check.findings)),
-        about, places, _without_secrets(excerpts, found, about), summary.lengths, settings.check.limits,
+        about, places, _without_secrets(excerpts, secret, about), summary.lengths,
+        None if drawn is None else drawn.without(secret), settings.check.limits,
     )  # fmt: skip
 
 
 def _without_secrets(
-    excerpts: Mapping[tuple[str, str], Excerpt], found: Mapping[str, Found], checks: Mapping[str, About]
+    excerpts: Mapping[tuple[str, str], Excerpt], secret: set[str], checks: Mapping[str, About]
 ) -> dict[tuple[str, str], Excerpt]:
     """Hide the words of rows that hold private data, whoever quotes them: a report is passed on."""
-    keepers = [name for name, about in checks.items() if about.dimension == "private"]
-    secret = {id for name in keepers for finding in found[name].findings for id in finding.rows}
     return {
-        (name, id): Excerpt(_HIDDEN) if id in secret and name not in keepers else words
+        (name, id): Excerpt(HIDDEN) if id in secret and checks[name].dimension != "private" else words
         for (name, id), words in excerpts.items()
     }
 
@@ -160,7 +162,8 @@ class _Words:
     def of(self, check: Check, findings: list[Finding]) -> Found:
         """Return what a check found, with the places of all rows that it names."""
         places = {id: self._places[id] for finding in findings for id in finding.rows}
-        return Found(tuple(findings), places, dict(self._excerpts(check, findings)))
+        drawn = check.cluster_map() if isinstance(check, Charting) else None
+        return Found(tuple(findings), places, dict(self._excerpts(check, findings)), drawn)
 
     def _excerpts(self, check: Check, findings: list[Finding]) -> Iterator[tuple[str, Excerpt]]:
         shown: Counter[tuple[str, str]] = Counter()
@@ -172,7 +175,7 @@ class _Words:
                 if id in self._positions:
                     row = self._context.row_at(self._positions[id])
                     words = excerpt(row, mended(check, finding, row))
-                    yield id, Excerpt(words.after or _HIDDEN) if check.dimension == "private" else words
+                    yield id, Excerpt(words.after or HIDDEN) if check.dimension == "private" else words
                 elif id in self._rejected:
                     yield id, excerpt(self._rejected[id])
 

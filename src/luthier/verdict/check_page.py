@@ -3,6 +3,7 @@
 It holds everything it needs, fetches nothing and runs no script. Whatever comes from the data goes out escaped.
 """
 
+from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from luthier.core.rundir import write_atomically
 from luthier.core.types import Finding
 from luthier.data.checking import Dimension
 from luthier.data.health import Diagnosis, Excerpt, Kind, limits_by_dimension
+from luthier.verdict.cluster_picture import STYLE as MAP_STYLE
+from luthier.verdict.cluster_picture import cluster_picture
 from luthier.verdict.page import Line, clipped, folded, page, paragraph, section, table
 
 _EXAMPLES = 3
 _ALL_FINDINGS = 200
 _LONGEST_DETAIL = 500
 _BAR_WIDTH, _BAR_HEIGHT, _GAP = 640.0, 120.0, 2.0
+_FATES = {"keep": "kept", "fix": "fixed", "drop": "dropped", "set aside": "set aside"}
 _MEANING: dict[Dimension, str] = {
     "valid": "can be used as they are",
     "consistent": "are contradicted by no other row and written alike",
@@ -25,7 +29,7 @@ _MEANING: dict[Dimension, str] = {
     "leak_free": "stand on one side of the split only",
     "fits": "fit the model's context",
 }
-_STYLE = """<style>
+_STYLE = """
 .health { display: grid; grid-template-columns: 7rem 1fr 11rem; gap: .5rem 1.4rem; align-items: center; margin: 1.6rem 0; }
 .health .track { position: relative; height: .8rem; background: var(--rule); }
 .health .track i { display: block; height: 100%; background: var(--quiet); }
@@ -41,7 +45,7 @@ _STYLE = """<style>
 .kind .example dl { grid-template-columns: minmax(7.5rem, 14rem) 1fr; }
 svg.lengths rect { fill: var(--quiet); }
 @media (max-width: 40rem) { .health { grid-template-columns: 5.5rem 1fr 4rem; } .health .figure span { display: none; } }
-</style>"""
+"""
 
 
 def write_check_page(path: Path, diagnosis: Diagnosis, title: str) -> Path:
@@ -55,11 +59,13 @@ def check_page(diagnosis: Diagnosis, title: str) -> str:
     """Return the page as a whole document."""
     kinds = diagnosis.kinds
     body = (
-        _STYLE
+        f"<style>{_STYLE}{MAP_STYLE}</style>"
         + _opening(diagnosis, title)
         + section("Health", _health(diagnosis))
         + section("Findings at a glance", _overview(diagnosis, kinds))
         + section("What was found, worst first", *(_kind(diagnosis, kind) for kind in kinds))
+        + section("What would be mended", _mending(diagnosis, kinds))
+        + section("What is asked", _map(diagnosis))
         + section("How long the rows are", _lengths(diagnosis.lengths))
         + section("What the checks cannot see", _blind(diagnosis))
         + '<footer class="faint">Written by Luthier. The same findings, row by row: '
@@ -149,6 +155,42 @@ def _visible(text: str) -> str:
     return "".join(
         letter if letter.isprintable() or letter == "\n" else f"<U+{ord(letter):04X}>" for letter in "\n".join(lines)
     )
+
+
+def _mending(diagnosis: Diagnosis, kinds: list[Kind]) -> str:
+    """Say what `--fix` does by itself and what it proposes; nothing where no finding knows a repair."""
+    repairs = [repair for finding in diagnosis.findings for repair in finding.repairs]
+    if not repairs:
+        return ""
+    dropped = {repair.row for repair in repairs if repair.safe and repair.action == "drop"}
+    fixed = {repair.row for repair in repairs if repair.safe and repair.action == "fix"} - dropped
+    words = (
+        f"Of {diagnosis.num_rows:,} rows --fix mends {len(fixed):,} and drops {len(dropped):,} by itself, and sets aside "
+        f"{diagnosis.num_rejected:,} that cannot be read. What it proposes waits for a decision. Above stand the words before and after."
+    )
+    lines = [line for kind in kinds if (line := _mending_line(kind)) is not None]
+    return paragraph(words) + table(["what", "by itself", "if accepted"], lines)
+
+
+def _mending_line(kind: Kind) -> Line | None:
+    counts: Counter[tuple[bool, str]] = Counter(
+        (repair.safe, repair.action) for finding in kind.findings for repair in finding.repairs
+    )
+    if not counts:
+        return None
+    done, proposed = (
+        ", ".join(f"{count:,} {_FATES[action]}" for (safe, action), count in sorted(counts.items()) if safe is wanted)
+        for wanted in (True, False)
+    )
+    return Line([f"{kind.check}: {kind.kind}", done, proposed])
+
+
+def _map(diagnosis: Diagnosis) -> str:
+    """Return the map of the rows; nothing where no check has drawn one."""
+    if diagnosis.cluster_map is None:
+        return ""
+    touched = {id for finding in diagnosis.findings if finding.severity != "info" for id in finding.rows}
+    return cluster_picture(diagnosis.cluster_map, touched)
 
 
 def _lengths(lengths: tuple[int, ...]) -> str:

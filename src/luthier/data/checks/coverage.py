@@ -18,7 +18,9 @@ import numpy as np
 from luthier.core.types import Finding, Row
 from luthier.data.answers_kind import Labels, spelling_key
 from luthier.data.checking import Context, Dimension
+from luthier.data.cluster_map import ClusterMap, Spot
 from luthier.data.edge_cases import EDGE_CASES, edge_cases
+from luthier.data.gathered import shown
 from luthier.data.learning_curve import Curve, learning_curve
 from luthier.data.normal import answer, normalized, question
 from luthier.data.regions import LONGEST_TEXT, Regions, find_regions
@@ -55,6 +57,7 @@ class Check:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._map: ClusterMap | None = None
         self._labels = Labels()
         self._is_test = array("b")
         self._edges: dict[Side, Counter[str]] = {"train": Counter(), "test": Counter()}
@@ -85,7 +88,29 @@ class Check:
         regions = find_regions([one.text for one in train], self._context.seed)
         if regions is not None:
             yield from self._region_findings(regions, train)
+            self._map = self._drawn(regions, train)
         yield self._more_rows(train)
+
+    def cluster_map(self) -> ClusterMap | None:
+        """Return the regions as a map, once all rows are seen; None where they are too few or have no words in common."""
+        return self._map
+
+    def _drawn(self, regions: Regions, train: Sequence[_Sample]) -> ClusterMap:
+        nearest_R = regions.nearest_R([one.text for one in train]).tolist()
+        places = zip(nearest_R, regions.plane().round(4).tolist(), strict=True)
+        spots = [
+            self._spot(regions.names[region], x, y, train[nearest], np.flatnonzero(regions.region_N == region), train)
+            for region, (nearest, (x, y)) in enumerate(places)
+            if nearest >= 0
+        ]
+        return ClusterMap(tuple(spots), self._samples["train"].share)
+
+    def _spot(
+        self, words: str, x: float, y: float, nearest: _Sample, members: np.ndarray, train: Sequence[_Sample]
+    ) -> Spot:
+        ids = tuple(self._context.place_at(train[place].position).id for place in members.tolist())
+        row = self._context.row_at(nearest.position)
+        return Spot(words, x, y, ids, row.id, shown(question(row)))
 
     def _side(self, position: int) -> Side:
         assignment = self._context.assignment
