@@ -60,11 +60,13 @@ def test_the_verdict_has_the_promised_shape():
     assert set(verdict["data"]) == {"read", "train", "validation", "test", "dropped", "truncated"}
     assert set(verdict["arms"]) == {"classical", "zero_shot", "tuned"}
     for arm in verdict["arms"].values():
-        assert set(arm) == {"score", "interval", "metrics", "tokens_in", "tokens_out", "seconds"}
+        assert set(arm) == {
+            "score", "interval", "effective_rows", "metrics", "tokens_in", "tokens_out", "seconds", "cost",
+        }  # fmt: skip
         low, high = arm["interval"]
         assert low <= arm["score"] <= high
     for difference in verdict["differences"]:
-        assert set(difference) == {"a", "b", "value", "interval", "outcome"}
+        assert set(difference) >= {"a", "b", "value", "interval", "outcome", "p"}
     assert {"seconds", "memory_bytes"} <= set(verdict["plan"])
     assert {"seconds", "memory_bytes", "tokens_per_second"} <= set(verdict["measured"])
     documented_keys = {"head_max_difference", "head_bound"} | WORDS  # the proof of the loss; "..." on the page

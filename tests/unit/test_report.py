@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from verdicts import differences_between, right_and_wrong, summary
 
 from luthier.config.settings import Settings
 from luthier.core.types import JsonObject
 from luthier.graders import accuracy, json_fields
 from luthier.verdict.answers import AnswerRow, arm_summary
-from luthier.verdict.conclude import STARTER_CAUTION, conclude
+from luthier.verdict.conclude import STARTER_CAUTION, Circumstances, conclude
 from luthier.verdict.curves import Point, axis_ends, loss_curves, loss_points
 from luthier.verdict.figures import duration, memory, scale_of
 from luthier.verdict.report import ReportInputs, write_report
-from luthier.verdict.stats import Measure, paired
 from luthier.verdict.table import terminal_table
 
 EVIL = '<script>alert("x")</script> & <img src=http://evil.example/x.png>'
@@ -40,13 +40,9 @@ def verdict_of(arms: dict[str, list[AnswerRow]], grader: accuracy.Grader | json_
     count = len(next(iter(arms.values())))
     clusters = np.arange(count)
     summaries = {arm: arm_summary(rows, grader, clusters, Settings()) for arm, rows in arms.items()}
-    differences = []
     scores = {arm: np.array([row.score for row in rows]) for arm, rows in arms.items()}
-    for other in (arm for arm in arms if arm != "tuned"):
-        found = paired(scores["tuned"], scores[other], clusters, 500, 0, Measure(margin=0.01))
-        ends = [found.interval.low, found.interval.high]
-        differences.append({"a": "tuned", "b": other, "value": found.value, "interval": ends, "outcome": found.outcome})
-    end = conclude(summaries, differences, scale_of(name, False), count, starter=False)
+    differences = differences_between(scores, 0.01)
+    end = conclude(summaries, differences, Circumstances(scale_of(name, False), count, 0.01))
     return {
         "run": "2026-08-23-tickets-7f3a",
         "data": {"read": 110, "train": 60, "validation": 5, "test": 40, "dropped": {"no-answer": 3}, "truncated": 2},
@@ -174,7 +170,7 @@ def test_a_text_run_without_answers_has_a_report_too(tmp_path: Path) -> None:
     }
     differences = [{"a": "tuned", "b": "zero_shot", "value": -0.4, "interval": [-0.5, -0.3], "outcome": "better"}]
     scale = scale_of("bits_per_byte", lower_is_better=True)
-    end = conclude(arms, differences, scale, 12, starter=False)
+    end = conclude(arms, differences, Circumstances(scale, 12, 0.01))
     assert end.outcome == "tuned wins"
     assert "1.100 against 1.500" in end.because
     data = {"read": 20, "train": 8, "validation": 0, "test": 12, "dropped": {}, "truncated": 0}
@@ -207,62 +203,25 @@ def test_the_screen_shows_arms_differences_and_the_sentence(labels: tuple[JsonOb
     assert " ".join(str(labels[0]["because"]).split()) in " ".join(shown.split())
 
 
-def arm(score: float) -> JsonObject:
-    return {
-        "score": score,
-        "interval": [score - 0.01, score + 0.01],
-        "metrics": {},
-        "tokens_in": 0,
-        "tokens_out": 0,
-        "seconds": 0.0,
-    }
-
-
-def difference(other: str, value: float, outcome: str) -> JsonObject:
-    return {"a": "tuned", "b": other, "value": value, "interval": [value - 0.02, value + 0.02], "outcome": outcome}
-
-
-@pytest.mark.parametrize(
-    ("rival", "of_tuned", "outcome", "words"),
-    [
-        ("classical", "better", "tuned wins", "beats the classical model"),
-        (
-            "classical",
-            "equivalent",
-            "classical is enough",
-            "is no better than the classical model, so use the classical model",
-        ),
-        ("classical", "worse", "classical is enough", "is worse than"),
-        ("zero_shot", "equivalent", "tuning does not pay", "do not tune"),
-        ("zero_shot", "worse", "tuning does not pay", "do not tune"),
-        ("zero_shot", "undecided", "undecided", "cannot tell"),
-        ("classical", "not worse", "undecided", "cannot tell"),
-    ],
-)
-def test_the_conclusion_follows_the_best_rival(rival: str, of_tuned: str, outcome: str, words: str) -> None:
-    poor = {"classical": "zero_shot", "zero_shot": "classical"}[rival]
-    arms = {rival: arm(0.9), poor: arm(0.2), "tuned": arm(0.91)}
-    differences = [difference(poor, 0.71, "better"), difference(rival, 0.01, of_tuned)]
-    end = conclude(arms, differences, SHARES, 500, starter=False)
-    assert end.outcome == outcome
-    assert words in end.because
-    assert "91.0 % against 90.0 % on 500 test rows (+1.0 points, 95 % interval -1.0 to +3.0)" in end.because
-
-
 def test_the_starter_says_what_it_cannot_tell() -> None:
-    with_untuned = {"zero_shot": arm(0.1), "tuned": arm(0.9)}
-    differences = [difference("zero_shot", 0.8, "better"), difference("classical", 0.1, "better")]
-    assert STARTER_CAUTION in conclude(with_untuned, differences, SHARES, 9, starter=True).because
-    assert STARTER_CAUTION not in conclude(with_untuned, differences, SHARES, 9, starter=False).because
-    without = {"classical": arm(0.8), "tuned": arm(0.9)}
-    assert STARTER_CAUTION not in conclude(without, differences, SHARES, 9, starter=True).because
+    scores = {"zero_shot": right_and_wrong(0.1, 90), "tuned": right_and_wrong(0.9, 90)}
+    for arms, starter, said in ((("zero_shot", "tuned"), True, True), (("zero_shot", "tuned"), False, False)):
+        kept = {arm: scores[arm] for arm in arms}
+        about = Circumstances(SHARES, 90, 0.01, starter=starter)
+        end = conclude({arm: summary(one) for arm, one in kept.items()}, differences_between(kept, 0.01), about)
+        assert (STARTER_CAUTION in end.because) == said
+    kept = {"classical": scores["zero_shot"], "tuned": scores["tuned"]}
+    about = Circumstances(SHARES, 90, 0.01, starter=True)
+    end = conclude({arm: summary(one) for arm, one in kept.items()}, differences_between(kept, 0.01), about)
+    assert STARTER_CAUTION not in end.because
 
 
 def test_one_arm_alone_is_measured_but_not_judged() -> None:
-    end = conclude({"tuned": arm(0.9)}, [], SHARES, 9, starter=False)
+    about = Circumstances(SHARES, 90, 0.01)
+    end = conclude({"tuned": summary(right_and_wrong(0.9, 90))}, [], about)
     assert end.outcome == "undecided"
     assert "nothing to compare it with" in end.because
-    assert conclude({}, [], SHARES, 0, starter=False).outcome == "undecided"
+    assert conclude({}, [], about).outcome == "undecided"
 
 
 def test_curves_read_hex_floats_and_stay_inside_the_drawing() -> None:

@@ -188,6 +188,8 @@ def compare(
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible address; it gets to read the questions.")
     ] = None,
     endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask there.")] = None,
+    margin: Annotated[float | None, typer.Option(help="The smallest difference in score that is worth its price.")] = None,
+    price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
     set: Set = None,
     json: Json = False,
 ) -> None:
@@ -197,6 +199,7 @@ def compare(
     changes: JsonObject = {
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
         "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
+        "compare.margin": margin, "compare.price": price,
     }  # fmt: skip
     _show_verdict(recipe.compare(run, _voice(), changes, set or []), json)
 

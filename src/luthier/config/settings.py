@@ -267,7 +267,11 @@ class CompareSettings(Section):
     resamples: Positive = 2000
     """Bootstrap resamples of clusters behind every interval."""
     margin: Share = 0.01
-    """Differences smaller than this score count as none."""
+    """The smallest difference in score that is worth its price; smaller ones count as none."""
+    price: str | None = None
+    """A YAML file with prices per million tokens or per hour, for what each arm costs; see docs/verdict.md."""
+    latency_rows: NotNegative = 10
+    """How many test questions each model is asked once more, one by one, to measure its latency."""
     train_rows: NotNegative = 200
     """How many training rows the tuned model answers too, for the gap between learned and memorized."""
 

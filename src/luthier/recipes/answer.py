@@ -21,6 +21,7 @@ from luthier.recipes.choosing import (
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
 from luthier.recipes.material import material_of
+from luthier.recipes.pricing import time_alone
 from luthier.verdict.answers import AnswerRow, answer_rows, arm_summary, read_answers, write_answers
 from luthier.verdict.asking import AS_THE_ROWS_STAND, Candidate, Material, PromptingArm, Weights
 from luthier.verdict.questions import Question, questions
@@ -53,6 +54,8 @@ class Answering:
         if not self._job.run.arm_answers(name).exists():
             answerer = self._answerer(prompting.weights)
             self._write(name, asked, self._journaled(name, answerer, candidate, asked))
+            if prompting.weights != "endpoint":  # whose requests cost money, and are timed as they are sent
+                time_alone(self._job, name, answerer, candidate, asked)
 
     def training_gap(self) -> JsonObject | None:
         """Ask the tuned model some of its own training rows: what it reaches above the test is memorized."""

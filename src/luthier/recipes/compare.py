@@ -12,20 +12,21 @@ from luthier.core.rundir import RunDir, open_run, write_json
 from luthier.core.types import Grader, JsonObject
 from luthier.data.ledger import read_ledger, summary_of
 from luthier.graders.making.spec import grader_named, learned
-from luthier.models.load import STARTER
 from luthier.recipes import likelihood
 from luthier.recipes.answer import Answering, answer_budget
 from luthier.recipes.arm_settings import changed
-from luthier.recipes.differences import clusters_of, differences_of
+from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
+from luthier.recipes.judging import judged
+from luthier.recipes.opening import open_test
+from luthier.recipes.pricing import priced
 from luthier.recipes.report import report_stage
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
 from luthier.verdict.choose import choose_grader
-from luthier.verdict.conclude import conclude
-from luthier.verdict.figures import scale_of
+from luthier.verdict.figures import objects, scale_of
 from luthier.verdict.questions import Question, questions
-from luthier.verdict.stats import Measure
+from luthier.verdict.stats import Measure, Sample
 
 
 def compare(path: Path, voice: Voice, changes: JsonObject | None = None, assignments: Sequence[str] = ()) -> RunDir:
@@ -66,6 +67,7 @@ def _answered(job: Job) -> JsonObject:
             "no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test."
         )
     grader = _resolve(job, asked)
+    opening = open_test(job, job.grader_name)
     answering = Answering(job, grader)
     for name in job.settings.compare.arms:
         answering.arm(name, asked)
@@ -74,13 +76,12 @@ def _answered(job: Job) -> JsonObject:
     rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in job.settings.compare.arms}
     arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in rows}
     scores = {name: np.array([row.score for row in rows[name]]) for name in rows}
-    measure = Measure(margin=job.settings.compare.margin)
-    differences = differences_of(job, scores, clusters, measure, None)
+    sample = Sample(
+        clusters, job.settings.compare.resamples, job.settings.seed, Measure(margin=job.settings.compare.margin)
+    )
     scale = scale_of(job.grader_name, lower_is_better=False)
-    conclusion = conclude(arms, differences, scale, len(asked), job.folder.name == STARTER)
     return {
-        "grader": job.grader_name, "arms": arms, "differences": [*differences], "train_score": gap,
-        "outcome": conclusion.outcome, "because": conclusion.because,
+        "grader": job.grader_name, "arms": arms, **judged(job, arms, scores, sample, scale, opening), "train_score": gap,
     }  # fmt: skip
 
 
@@ -113,7 +114,8 @@ def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
     measured = {
         key: training[key] for key in ("seconds", "memory_bytes", "tokens_per_second", "tokens", "steps", "best_step")
     }
+    costs = priced(job, objects(verdict["arms"]), float(str(training["seconds"])))
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
-        "plan": job.plan, "measured": measured,
+        "costs": costs, "plan": job.plan, "measured": measured,
     }  # type: ignore[dict-item]  # fmt: skip

@@ -9,14 +9,14 @@ import torch
 from luthier.core.errors import DataError
 from luthier.core.types import Conversation, JsonObject, Rendered, Row, Text
 from luthier.data.loader import SequenceStore, padded
-from luthier.models.load import STARTER
-from luthier.recipes.differences import clusters_of, differences_of
+from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
+from luthier.recipes.judging import judged
+from luthier.recipes.opening import open_test
 from luthier.train.policy import Policy
 from luthier.verdict.answers import AnswerRow, write_answers
-from luthier.verdict.conclude import conclude
 from luthier.verdict.figures import scale_of
-from luthier.verdict.stats import Measure, interval, mean
+from luthier.verdict.stats import Measure, Sample, interval, mean
 
 GRADER = "bits_per_byte"
 
@@ -28,6 +28,7 @@ def verdict(job: Job) -> JsonObject:
         raise DataError(
             "there is no test row to measure bits per byte on; give a test file with --test or a larger split.test_share."
         )
+    opening = open_test(job, GRADER)
     weights_R = np.array([num_bytes(row) for row in part.rows], dtype=np.float64)
     clusters_R = clusters_of(job, [row.id for row in part.rows])
     measure = Measure(bounds=None, lower_is_better=True, margin=job.settings.compare.margin)
@@ -44,11 +45,10 @@ def verdict(job: Job) -> JsonObject:
             "tokens_in": tokens, "tokens_out": 0, "seconds": seconds,
         }  # fmt: skip
         _write(job, name, part.rows, scores[name])
-    differences = differences_of(job, scores, clusters_R, measure, weights_R)
-    conclusion = conclude(arms, differences, scale_of(GRADER, True), len(part.rows), job.folder.name == STARTER)
+    sample = Sample(clusters_R, job.settings.compare.resamples, job.settings.seed, measure, weights_R)
     return {
-        "grader": GRADER, "lower_is_better": True, "arms": arms, "differences": [*differences],
-        "outcome": conclusion.outcome, "because": conclusion.because,
+        "grader": GRADER, "lower_is_better": True, "arms": arms,
+        **judged(job, arms, scores, sample, scale_of(GRADER, True), opening),
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from luthier.config.settings import Settings
 from luthier.core.errors import RunFolderError
 from luthier.core.rundir import write_atomically
 from luthier.core.types import FinishReason, Grade, Grader, JsonObject, JsonValue
-from luthier.verdict.stats import interval, mean
+from luthier.verdict.stats import effective_rows, interval, mean
 
 SCHEMA = pa.schema(
     [
@@ -108,6 +108,7 @@ def arm_summary(rows: Sequence[AnswerRow], grader: Grader, clusters: np.ndarray,
     return {
         "score": mean(scores_R),
         "interval": [ends.low, ends.high],
+        "effective_rows": effective_rows(scores_R, clusters),
         "metrics": {**grader.metrics([row.grade for row in rows]), "cut_off": cut_off},
         "tokens_in": sum(row.tokens_in for row in rows),
         "tokens_out": sum(row.tokens_out for row in rows),

@@ -41,12 +41,15 @@ class Scale:
 
     def gap(self, value: float) -> str:
         """Write a difference of scores with its sign: `+1.3 points`."""
-        return f"{value * self.factor:+.{self.digits}f}{self.gap_unit}"
+        return f"{self._rounded(value):+.{self.digits}f}{self.gap_unit}"
 
     def gap_interval(self, ends: Sequence[float]) -> str:
         """Write the interval of a difference: `+0.4 to +2.1`."""
-        low, high = (f"{end * self.factor:+.{self.digits}f}" for end in ends)
+        low, high = (f"{self._rounded(end):+.{self.digits}f}" for end in ends)
         return f"{low} to {high}"
+
+    def _rounded(self, value: float) -> float:
+        return round(value * self.factor, self.digits) + 0.0  # no difference is +0.0, never -0.0
 
 
 def scale_of(grader: str, lower_is_better: bool) -> Scale:

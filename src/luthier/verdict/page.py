@@ -36,7 +36,9 @@ def section(heading: str, *pieces: str) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """Return a paragraph; `kind` is a class of the style sheet."""
+    """Return a paragraph, or nothing without text; `kind` is a class of the style sheet."""
+    if not text:
+        return ""
     return f'<p class="{kind}">{typeset(text)}</p>' if kind else f"<p>{typeset(text)}</p>"
 
 

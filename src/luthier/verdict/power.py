@@ -37,11 +37,12 @@ def rows_to_decide(value: float, standard_error: float, num_rows: int, num_clust
     if aim == "equivalence" and margin - size <= 1e-9:
         return None
     if standard_error == 0:
-        total = _rows_without_a_difference(margin, num_rows / num_clusters)
+        unseen = size / (1 + size) if aim == "a difference" else (margin - size) / (1 - size)
+        total = _rows_to_bound(unseen, num_rows / num_clusters)
     else:
         precision = _ERROR_AND_POWER / size if aim == "a difference" else _precision_for_equivalence(size, margin)
         total = math.ceil(num_rows * (precision * standard_error) ** 2)
-    return Rows(max(num_rows, total), aim)
+    return Rows(max(num_rows + 1, total), aim)
 
 
 def _precision_for_equivalence(size: float, margin: float) -> float:
@@ -54,7 +55,7 @@ def _precision_for_equivalence(size: float, margin: float) -> float:
     return cast(float, brentq(power, _ERROR / (margin + size), 2 * _ERROR_AND_POWER / (margin - size)))
 
 
-def _rows_without_a_difference(margin: float, rows_of_cluster: float) -> int:
-    """Return the rows on which equal answers throughout bound by the margin what was not seen."""
-    clusters = math.ceil(math.log(TAIL) / math.log1p(-margin)) + 1 if margin < 1 else 1
+def _rows_to_bound(unseen: float, rows_of_cluster: float) -> int:
+    """Return the rows after which no more than a share of `unseen` can have been missed, where no row is unlike the others."""
+    clusters = math.ceil(math.log(TAIL) / math.log1p(-unseen)) + 1 if unseen < 1 else 1
     return math.ceil(clusters * rows_of_cluster)

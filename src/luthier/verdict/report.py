@@ -13,15 +13,13 @@ from luthier.core.hashing import text_hash
 from luthier.core.rundir import write_atomically
 from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.answers import AnswerRow
-from luthier.verdict.conclude import best_rival
+from luthier.verdict.conclude import arm_name, best_rival
+from luthier.verdict.cost_page import what_it_cost
 from luthier.verdict.curves import axis_ends, axis_scale, dot_interval, loss_curves, loss_points
 from luthier.verdict.figures import (
-    ARM_NAMES,
     Scale,
-    duration,
     ends,
     key_metrics,
-    memory,
     metric,
     metric_name,
     number,
@@ -29,6 +27,7 @@ from luthier.verdict.figures import (
     scale_of,
 )
 from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table, typeset
+from luthier.verdict.why_page import why
 
 _EXAMPLES = 10
 _OPEN_EXAMPLES = 4
@@ -64,12 +63,13 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
     rival = best_rival(arms, scale)
     body = (
         _opening(verdict, extra)
+        + why(verdict, scale)
         + _arms(verdict, arms, scale, extra)
         + _data(objects(verdict["data"]))
         + _learning(arms, scale, extra)
         + _details(arms, rival)
         + _examples(rival, extra)
-        + _cost(verdict, arms)
+        + what_it_cost(verdict, arms)
         + section("Settings", folded("Every resolved setting, as YAML", preformatted(extra.settings)))
         + '<footer class="faint">Written by Luthier. Every answer of every arm lies beside this file in '
         "<code>answers/</code>, every figure in <code>verdict.json</code>.</footer>"
@@ -116,7 +116,7 @@ def _dot_line(name: str, arm: JsonValue, axis: tuple[float, float], scale: Scale
     drawing = dot_interval(number(arm, "score"), ends(arm), axis, accent=ours)
     figures = f"<b>{scale.score(number(arm, 'score'))}</b><span>{scale.interval(ends(arm))}</span>"
     return (
-        f'<div class="arm{" ours" if ours else ""}"><span class="name">{escape(_arm_name(name))}</span>'
+        f'<div class="arm{" ours" if ours else ""}"><span class="name">{escape(arm_name(name))}</span>'
         f'<span class="drawing">{drawing}</span><span class="figure">{figures}</span></div>'
     )
 
@@ -126,12 +126,12 @@ def _metrics(arms: JsonObject, extra: ReportInputs) -> str:
     names = list(dict.fromkeys(metric for metrics in of_arms.values() for metric in metrics))
     lines = [
         Line(
-            [_arm_name(arm), *(metric(name, metrics[name]) if name in metrics else "" for name in names)],
+            [arm_name(arm), *(metric(name, metrics[name]) if name in metrics else "" for name in names)],
             ours=arm == "tuned",
         )
         for arm, metrics in of_arms.items()
     ]
-    notes = [paragraph(f"The {_arm_name(arm)}: {note}", "faint") for arm, note in extra.notes.items()]
+    notes = [paragraph(f"The {arm_name(arm)}: {note}", "faint") for arm, note in extra.notes.items()]
     return (table(["arm", *map(metric_name, names)], lines) if names else "") + "".join(notes)
 
 
@@ -139,7 +139,7 @@ def _differences(differences: JsonValue, scale: Scale) -> str:
     assert isinstance(differences, list)
     lines = [
         Line([
-            f"{_arm_name(str(objects(entry)['a']))} less {_arm_name(str(objects(entry)['b']))}",
+            f"{arm_name(str(objects(entry)['a']))} less {arm_name(str(objects(entry)['b']))}",
             str(objects(entry)["outcome"]),
             scale.gap(number(entry, "value")),
             scale.gap_interval(ends(entry)),
@@ -157,7 +157,7 @@ def _examples(rival: str | None, extra: ReportInputs) -> str:
     pairs.sort(key=_widest_gap_first)
     won = [pair for pair in pairs if pair[0].score > pair[1].score]
     lost = [pair for pair in pairs if pair[0].score < pair[1].score]
-    name = _arm_name(rival)
+    name = arm_name(rival)
     even = len(pairs) - len(won) - len(lost)
     counts = f"Against the {name} the tuned model won {len(won):,} rows, lost {len(lost):,} and was even on {even:,}."
     return section(
@@ -213,7 +213,7 @@ def _details(arms: JsonObject, rival: str | None) -> str:
         ])
         for name, figures in sorted(found.items(), key=lambda item: (number(item[1], "f1"), -number(item[1], "support")))
     ]  # fmt: skip
-    other = f"F1 of {_arm_name(rival)}" if rival else "F1 of others"
+    other = f"F1 of {arm_name(rival)}" if rival else "F1 of others"
     headings = [kind.removesuffix("s"), "precision", "recall", "F1", other, "wanted"]
     rest = folded(f"{len(lines) - _OPEN_LINES:,} more", table(headings, lines[_OPEN_LINES:]))
     title = "Field by field, worst first" if kind == "fields" else "Label by label, worst first"
@@ -268,42 +268,3 @@ def _train_test_gap(arms: JsonObject, scale: Scale, on_training: JsonObject | No
         f"On {number(on_training, 'rows'):,.0f} rows that it was trained on the tuned model reaches {scale.score(seen)} "
         f"({scale.interval(ends(on_training))}), on the test rows {scale.score(unseen)}: a gap of {scale.gap(seen - unseen)}."
     )
-
-
-def _cost(verdict: JsonObject, arms: JsonObject) -> str:
-    rows = max(1.0, number(verdict["data"], "test"))
-    lines = [
-        Line(
-            [
-                _arm_name(name),
-                f"{number(arm, 'tokens_in'):,.0f}",
-                f"{number(arm, 'tokens_out'):,.0f}",
-                duration(number(arm, "seconds")),
-                duration(number(arm, "seconds") / rows),
-            ],
-            ours=name == "tuned",
-        )
-        for name, arm in arms.items()
-    ]
-    return section(
-        "What it cost", table(["arm", "tokens in", "tokens out", "time", "per row"], lines),
-        _predicted(objects(verdict["plan"]), objects(verdict["measured"])),
-    )  # fmt: skip
-
-
-def _predicted(plan: JsonObject, measured: JsonObject) -> str:
-    written = {
-        "seconds": ("training time", duration),
-        "memory_bytes": ("memory", memory),
-        "tokens_per_second": ("tokens per second", lambda value: f"{value:,.0f}"),
-    }
-    lines = [
-        Line([words, *(write(number(side, key)) if side.get(key) is not None else "" for side in (plan, measured))])
-        for key, (words, write) in written.items()
-        if plan.get(key) is not None or measured.get(key) is not None
-    ]
-    return table(["the plan against what happened", "predicted", "measured"], lines)
-
-
-def _arm_name(name: str) -> str:
-    return ARM_NAMES.get(name, name)

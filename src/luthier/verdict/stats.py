@@ -138,6 +138,17 @@ def paired_all(scores: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]
     ]
 
 
+def outcome_of(gain: Interval, margin: float) -> Outcome:
+    """Return what follows from the interval of a gain and the margin; see `paired_all`."""
+    if -margin < gain.low and gain.high < margin:
+        return "equivalent"
+    if gain.low > 0:
+        return "better"
+    if gain.high < 0:
+        return "worse"
+    return "not worse" if gain.low > -margin else "undecided"
+
+
 def effective_rows(scores_R: np.ndarray, clusters_R: np.ndarray) -> float:
     """Return how many independent rows tell as much as these: the rows over the design effect (Kish 1965)."""
     sums_GS, weights_G = _per_cluster(np.asarray(scores_R, dtype=np.float64)[:, None], Sample(clusters_R, 1, 0))
@@ -153,17 +164,7 @@ def _judged(value: float, ends: Interval, p: float, standard_error: float, measu
     if p > 2 * TAIL and (ends.low > 0 or ends.high < 0):
         ends = Interval(min(ends.low, 0.0), max(ends.high, 0.0))
     gain = Interval(-ends.high, -ends.low) if measure.lower_is_better else ends
-    return Difference(value, ends, _outcome(gain, measure.margin), p, standard_error)
-
-
-def _outcome(gain: Interval, margin: float) -> Outcome:
-    if -margin < gain.low and gain.high < margin:
-        return "equivalent"
-    if gain.low > 0:
-        return "better"
-    if gain.high < 0:
-        return "worse"
-    return "not worse" if gain.low > -margin else "undecided"
+    return Difference(value, ends, outcome_of(gain, measure.margin), p, standard_error)
 
 
 def _of_differences(sample: Sample) -> Sample:
