@@ -4,14 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from luthier.cli.docs import commands, settings_page, with_checks, with_help
+from luthier.cli.docs import commands, settings_page, with_checks, with_help, with_serving
 from luthier.config.load import dotted, dump, load, parse
 from luthier.config.settings import Settings
 from luthier.core.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 FROZEN = Path(__file__).with_name("settings.txt")
-COMMANDS = ("check", "split", "run", "train", "resume", "compare", "chat", "export", "runs", "show", "doctor", "schema")
+COMMANDS = (
+    "check",
+    "split",
+    "run",
+    "train",
+    "resume",
+    "compare",
+    "chat",
+    "export",
+    "runs",
+    "show",
+    "doctor",
+    "schema",
+    "serve",
+    "keys",
+)
 
 
 def test_the_list_of_settings_is_frozen():
@@ -69,6 +84,12 @@ def test_the_table_of_checks_is_current():
     text = (ROOT / "docs" / "commands" / "check.md").read_text(encoding="utf-8")
     assert text == with_checks(text), "it is old; bring it up to date with: python -m luthier.cli.docs"
     assert "| `duplicates` | unique |" in text
+
+
+def test_the_table_of_the_servers_settings_is_current():
+    text = (ROOT / "docs" / "commands" / "serve.md").read_text(encoding="utf-8")
+    assert text == with_serving(text), "it is old; bring it up to date with: python -m luthier.cli.docs"
+    assert "| `unfinished_jobs` |" in text
 
 
 def test_the_reference_of_settings_is_current():

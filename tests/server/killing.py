@@ -19,14 +19,25 @@ from luthier.server.scheduler import Scheduler
 _LONGEST = 600.0
 
 
-def storm(path: Path, num_jobs: int, num_workers: int, num_kills: int, seed: int) -> tuple[Bench, list[JobRecord]]:
-    """Work through the jobs while workers are killed; return what became of them."""
+def acting_bench(path: Path) -> Bench:
+    """Make a data folder whose workers find the trainer that only acts."""
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     desk = bench(path)
     write_json(desk.folder.settings, as_json(ServeSettings(threads=1)))
-    jobs = [desk.queued_job(uploaded(desk)) for _ in range(num_jobs)]
-    for job in jobs:
-        (desk.folder.job(job.id) / f"{TRAINING}.rows").write_text("12")
+    return desk
+
+
+def ready_job(desk: Bench) -> JobRecord:
+    """Return a job that waits to be trained."""
+    job = desk.queued_job(uploaded(desk))
+    (desk.folder.job(job.id) / f"{TRAINING}.rows").write_text("12")
+    return job
+
+
+def storm(path: Path, num_jobs: int, num_workers: int, num_kills: int, seed: int) -> tuple[Bench, list[JobRecord]]:
+    """Work through the jobs while workers are killed; return what became of them."""
+    desk = acting_bench(path)
+    jobs = [ready_job(desk) for _ in range(num_jobs)]
     scheduler = Scheduler(desk.folder, desk.queue, desk.files, num_workers, "acting_worker", rescue_seconds=0.2)
     scheduler.start()
     rng, killed, deadline = random.Random(seed), set[ProcessName](), time.monotonic() + _LONGEST

@@ -1,8 +1,15 @@
 """Workers are killed at random; no job is lost, doubled or changed by it."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from killing import check, storm
+import psutil
+import pytest
+from desks import Bench
+from killing import acting_bench, check, ready_job, storm
+
+from luthier.server.scheduler import Scheduler
 
 
 def test_jobs_survive_the_killing_of_their_workers(tmp_path: Path):
@@ -10,3 +17,53 @@ def test_jobs_survive_the_killing_of_their_workers(tmp_path: Path):
     assert all(job.status == "succeeded" for job in jobs)
     assert any(job.attempt > 1 for job in jobs), "no job was cut short; the test killed nothing"
     check(desk, jobs)
+
+
+@pytest.fixture
+def acting(tmp_path: Path) -> Bench:
+    return acting_bench(tmp_path / "data")
+
+
+def scheduled(desk: Bench) -> Scheduler:
+    scheduler = Scheduler(desk.folder, desk.queue, desk.files, 1, "acting_worker", rescue_seconds=0.2)
+    scheduler.start()
+    return scheduler
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to that")
+
+
+def trainers(desk: Bench) -> list[psutil.Process]:
+    return [child for worker in desk.queue.workers() for child in psutil.Process(worker.pid).children()]
+
+
+def test_a_cancelled_job_has_no_process_left_within_ten_seconds(acting: Bench):
+    job = ready_job(acting)
+    scheduler = scheduled(acting)
+    until(lambda: acting.now(job).step > 1)
+    processes = [*trainers(acting), *(psutil.Process(worker.pid) for worker in acting.queue.workers())]
+    assert len(processes) == 2
+    assert acting.queue.cancel(acting.project, job.id)
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    assert acting.now(job).status == "cancelled" and acting.jobs.models(acting.project) == []
+    scheduler.stop()
+
+
+def test_a_server_that_stops_hands_its_jobs_to_the_next_one(acting: Bench):
+    job = ready_job(acting)
+    first = scheduled(acting)
+    until(lambda: acting.now(job).step > 1)
+    processes = [psutil.Process(worker.pid) for worker in acting.queue.workers()]
+    first.stop()
+    assert psutil.wait_procs(processes, timeout=1)[1] == []
+    assert (acting.now(job).status, acting.now(job).attempt) == ("running", 0)
+    second = scheduled(acting)
+    until(lambda: acting.now(job).finished_at is not None)
+    second.stop()
+    check(acting, [acting.now(job)])
+    assert acting.now(job).status == "succeeded"

@@ -2,8 +2,8 @@
 
     python -m luthier.cli.docs docs
 
-A command's page is prose with the help between two marks, and `check.md` has the checks between two more; only what
-stands between them is replaced.
+A command's page is prose with the help between two marks; `check.md` has the checks and `serve.md` the server's settings
+between two more; only what stands between them is replaced.
 `settings.md` is written whole.
 """
 
@@ -15,6 +15,7 @@ import typer
 from pydantic import BaseModel
 
 from luthier.cli.main import app
+from luthier.config.serving import ServeSettings
 from luthier.config.settings import Settings
 from luthier.core import parts
 from luthier.core.types import JsonValue
@@ -22,6 +23,7 @@ from luthier.data.examine import CHECKS, check_names
 
 BEGIN, END = "<!-- help, from the code -->", "<!-- end of help -->"
 BEGIN_CHECKS, END_CHECKS = "<!-- checks, from the code -->", "<!-- end of checks -->"
+BEGIN_SERVING, END_SERVING = "<!-- settings, from the code -->", "<!-- end of settings -->"
 _WIDTH = 100
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _WORDS = {"string": "text", "array": "list", "boolean": "`true`, `false`"}
@@ -58,6 +60,13 @@ def with_checks(page: str) -> str:
     return _between(page, BEGIN_CHECKS, END_CHECKS, block) if BEGIN_CHECKS in page else page
 
 
+def with_serving(page: str) -> str:
+    """Return a page with the table of the server's settings between its marks; a page without marks stays as it is."""
+    names = [name for name, field in ServeSettings.model_fields.items() if _section(field.annotation) is None]
+    block = "\n".join([BEGIN_SERVING, *_table(ServeSettings, "", names), END_SERVING])
+    return _between(page, BEGIN_SERVING, END_SERVING, block) if BEGIN_SERVING in page else page
+
+
 def settings_page() -> str:
     """Return the reference of all settings, one section a table."""
     lines = [
@@ -79,7 +88,8 @@ def write(folder: Path) -> list[Path]:
     pages = {folder / "settings.md": settings_page()}
     for name, text in commands().items():
         path = folder / "commands" / f"{name}.md"
-        pages[path] = with_checks(with_help(path.read_text(encoding="utf-8") if path.exists() else "", name, text))
+        page = with_help(path.read_text(encoding="utf-8") if path.exists() else "", name, text)
+        pages[path] = with_serving(with_checks(page))
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +124,8 @@ def _table(section: type[BaseModel], prefix: str, names: list[str]) -> list[str]
     for name in names:
         field = section.model_fields[name]
         key = field.alias or name
-        default = "" if field.default is None else f"`{_written(field.default)}`"
+        chosen = field.get_default(call_default_factory=True)
+        default = "" if chosen is None else f"`{_written(chosen)}`"
         cells = (f"`{prefix}{key}`", _values(schema[key]), default, (field.description or "").replace("\n", " "))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines

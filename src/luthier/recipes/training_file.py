@@ -14,6 +14,7 @@ FEWEST_ROWS = 10
 _MOST_SHOWN = 100
 _MOST_NAMED = 5
 _NO_PLACE = -1
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ def examine(path: Path, param: str) -> Verdict:
     """Read a file as the training would; `param` is the argument that named it."""
     rejected: list[Rejected] = []
     num_rows = num_bad = 0
+    with path.open("rb") as stream:
+        if stream.read(4).startswith(_COMPRESSED):
+            return Verdict(0, _error(param, "the file is compressed; expected plain JSON lines in UTF-8"))
     try:
         for row in read(str(path), DataSettings(format=FORMAT), lambda words: None):
             if not isinstance(row, Rejected):

@@ -1,0 +1,114 @@
+"""A real job from the upload to the model, and one whose server is killed in the middle: both end in the same bytes."""
+
+import csv
+import io
+import os
+import signal
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+from serving import Served, start, tickets
+
+from luthier.core.rundir import RunDir, open_run
+from luthier.jobs.attempt import attempts
+from luthier.jobs.folder import DataFolder
+
+pytestmark = pytest.mark.skipif(
+    not Path(str(files("luthier.starter") / "model" / "model.safetensors")).exists(),
+    reason="the starter's weights are not in this checkout",
+)
+STEPS = 4
+
+
+class Running:
+    """The server of these tests, which may be another one after a kill."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.served = data, start(data)
+        self.undisturbed = ""
+
+    @property
+    def client(self) -> OpenAI:
+        """The official client, of the server that runs now."""
+        return self.served.client(retries=2)
+
+    def again(self) -> None:
+        """Start another server on the same folder."""
+        self.served = start(self.data, key=self.served.key)
+
+    def run_of(self, job: FineTuningJob) -> RunDir:
+        """The run folder of a finished job."""
+        (place,) = attempts(DataFolder(self.data), job.id)
+        return open_run(place / "run")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    made = Running(tmp_path_factory.mktemp("real") / "data")
+    yield made
+    made.served.stop()
+
+
+def submitted(client: OpenAI) -> FineTuningJob:
+    file = client.files.create(file=("tickets.jsonl", tickets(40)), purpose="fine-tune")
+    return client.fine_tuning.jobs.create(
+        model="gpt-4o-mini-2024-07-18",
+        training_file=file.id,
+        seed=3,
+        suffix="tickets",
+        hyperparameters={"batch_size": 10},
+    )
+
+
+def waited(served: Served, job: FineTuningJob, *, step: int) -> FineTuningJob:
+    """Wait until the job has told of a step, or has ended."""
+    client = served.client(retries=2)
+    for _ in range(3000):
+        told = {event.message.partition("/")[0] for event in client.fine_tuning.jobs.list_events(job.id, limit=100)}
+        now = client.fine_tuning.jobs.retrieve(job.id)
+        if now.finished_at is not None or (step <= STEPS and f"Step {step}" in told):
+            return now
+        served.process.poll()
+        signal.sigtimedwait([], 0.2)
+    raise AssertionError(job)
+
+
+def test_a_job_ends_with_a_model_and_its_figures(running: Running):
+    client = running.client
+    job = waited(running.served, submitted(client), step=STEPS + 1)
+    assert job.status == "succeeded", (job, running.served.data)
+    assert job.fine_tuned_model == f"ft:gpt-4o-mini-2024-07-18:luthier:tickets:{job.id.removeprefix('ftjob-')[:8]}"
+    assert job.fine_tuned_model in {model.id for model in client.models.list()}
+    assert job.hyperparameters.batch_size == 10 and job.hyperparameters.n_epochs == 1 and job.trained_tokens
+    table = list(csv.DictReader(io.StringIO(client.files.content(job.result_files[0]).read().decode())))
+    assert [int(row["step"]) for row in table] == [1, 2, 3, 4]
+    assert float(table[-1]["train_loss"]) < float(table[0]["train_loss"])
+    figures = [event for event in client.fine_tuning.jobs.list_events(job.id) if event.type == "metrics"]
+    assert [event.data["step"] for event in figures] == [4, 3, 2, 1]  # type: ignore[index]
+    (checkpoint,) = client.fine_tuning.jobs.checkpoints.list(job.id)
+    assert checkpoint.step_number == STEPS and checkpoint.metrics.train_loss == float(table[-1]["train_loss"])
+    assert client.models.retrieve(checkpoint.fine_tuned_model_checkpoint).id == checkpoint.fine_tuned_model_checkpoint
+    settings = running.run_of(job).config.read_text()
+    assert "test_share: 0.0" in settings and "batch_rows: 10" in settings
+    running.undisturbed = job.id
+
+
+def test_a_job_whose_server_is_killed_ends_in_the_same_bytes(running: Running):
+    job = waited(running.served, submitted(running.client), step=1)
+    assert job.status == "running"
+    os.kill(running.served.process.pid, signal.SIGKILL)
+    running.served.process.wait()
+    running.again()
+    ended = waited(running.served, job, step=STEPS + 1)
+    assert ended.status == "succeeded"
+    first = running.run_of(running.client.fine_tuning.jobs.retrieve(running.undisturbed))
+    second = running.run_of(ended)
+    assert second.metrics.read_bytes() == first.metrics.read_bytes()
+    weights = [(run.package / "model.safetensors").read_bytes() for run in (first, second)]
+    assert weights[0] == weights[1]
+    said = [event.message for event in running.client.fine_tuning.jobs.list_events(job.id, limit=100)]
+    assert not any("another goes on" in text for text in said), "the worker did not survive its server"
