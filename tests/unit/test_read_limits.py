@@ -3,21 +3,29 @@
 import gzip
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from luthier.config.settings import DataSettings
 from luthier.core.errors import DataError
-from luthier.core.types import Conversation, Rejected, Row, Text
+from luthier.core.types import Conversation, Message, Rejected, Row, Text
 from luthier.data.checking import context_of
-from luthier.data.examine import examine, make_checks
+from luthier.data.examine import check_names, examine, make_checks
 from luthier.data.read import read
 
 GOOD = b'{"prompt": "q", "completion": "a"}\n'
-CHECKS = ("broken", "characters", "private", "boilerplate", "weights")
+LONG = 200_000
+TEXTS = {
+    "words": " ".join(f"word{n}, 12 and 34." for n in range(10_000))[:LONG], "one letter": "a" * LONG, "digits": "4" * LONG,
+    "numbers": "1 " * (LONG // 2), "brackets": "([{" * (LONG // 3), "mails": "a@" * (LONG // 2), "lines": "\n" * LONG + "x",
+    "marks": "\u0301\u00e9\u6f22" * (LONG // 3), "JSON": json.dumps({"a": ["x"] * 30_000}), "secrets": "sk-" * (LONG // 3),
+    "addresses": "http://a.b/" * (LONG // 11),
+}  # fmt: skip
 
 
 def rows_of(path: Path) -> tuple[list[Row], list[Rejected]]:
@@ -40,7 +48,33 @@ def test_a_row_of_200_000_characters_is_read_and_looked_at(tmp_path: Path) -> No
         rows, rejected = rows_of(tmp_path / "a.jsonl")
         assert len(rows) == 2 and not rejected
         assert isinstance(rows[0].content, Conversation) and rows[0].content.messages[1].content == words
-        examine(make_checks(CHECKS, context_of(rows)), rows)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_every_check_looks_at_a_long_row_quickly_whatever_it_is_made_of(text: str) -> None:
+    turns = [(text, text), (f"{text}x", "b"), ("q", text), ("what is it?", "yes")]
+    rows = [
+        Row(f"r{line}", "a.jsonl", line, line, Conversation((Message("user", asked), Message("assistant", said))))
+        for line, (asked, said) in enumerate(turns, 1)
+    ]
+    with within(4):
+        examine(make_checks(check_names(), context_of(rows)), rows)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.zip", "a.jsonl"])
+def test_a_zip_bomb_of_rows_is_refused_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    plain = (GOOD[:-3] + b"a" * 4_000 + GOOD[-3:]) * 20_000
+    if name.endswith("zst"):
+        (tmp_path / name).write_bytes(pa.Codec("zstd").compress(plain, asbytes=True))
+    elif name.endswith("zip"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.jsonl", plain[: 1 << 22])
+    else:
+        (tmp_path / name).write_bytes(gzip.compress(plain, 1))
+    word = "is a zip archive" if name.endswith("zip") else "unpacks to more than"
+    with within(4), pytest.raises(DataError, match=word):
+        for _ in read(str(tmp_path / name), DataSettings(), lambda words: None):
+            pass
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])
