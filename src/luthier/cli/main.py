@@ -190,6 +190,9 @@ def compare(
     endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask there.")] = None,
     margin: Annotated[float | None, typer.Option(help="The smallest difference in score that is worth its price.")] = None,
     price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds.")
+    ] = None,
     set: Set = None,
     json: Json = False,
 ) -> None:
@@ -201,6 +204,9 @@ def compare(
         "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
         "compare.margin": margin, "compare.price": price,
     }  # fmt: skip
+    if against:
+        _print(_against(run, against, changes, set, json))
+        return
     _show_verdict(recipe.compare(run, _voice(), changes, set or []), json)
 
 
@@ -344,6 +350,19 @@ def _print(value: "JsonValue | list[JsonObject] | RenderableType") -> None:
 
         # A pipe has no width of its own: rich would assume 80 columns and cut the table.
         Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(value)
+
+
+def _against(
+    run: Path, others: list[Path], changes: JsonObject, assignments: list[str] | None, as_json: bool
+) -> "JsonValue | RenderableType":
+    """Compare finished runs; answers that lie there are compared as they are, so only the margin can be another."""
+    from luthier.recipes import against as recipe
+
+    margin = changes.pop("compare.margin")
+    if assignments or any(value is not None for value in changes.values()):
+        raise typer.BadParameter("only --margin goes with it", param_hint="--against")
+    found = recipe.against(run, others, float(str(margin)) if margin is not None else None)
+    return found if as_json else recipe.as_table(found)
 
 
 def _show_verdict(folder: RunDir, as_json: bool) -> None:
