@@ -106,12 +106,19 @@ def test_arms_choose_on_validation_with_one_budget_and_answer_the_sealed_rows(tm
         names = [one["name"] for one in choice["candidates"]]
         assert choice["chosen"] in names and choice["budget"] == 12 and choice["calls"] <= 12, arm
         assert choice["calls"] == sum(one["rows"] for one in choice["candidates"])
+    example = choices["few_shot"]["example"]
+    assert [turn["role"] for turn in example[-2:]] == ["assistant", "user"]
     tokens = {
         arm: [row["tokens_in"] for row in sorted(answers(run, arm), key=lambda row: row["id"])]
         for arm in verdict["arms"]
     }
     for arm in choices:
         assert all(longer > plain for longer, plain in zip(tokens[arm], tokens["zero_shot"])), arm
+    said = {
+        arm: [row["completion"] for row in answers(run, arm)]
+        for arm in ("zero_shot", "prompt", "few_shot", "retrieval")
+    }
+    assert all(said[arm] != said["zero_shot"] for arm in said if arm != "zero_shot"), "what is added reaches the model"
     told = {entry["arm"]: entry["note"] for entry in entries(run / "events.jsonl") if entry["event"] == "arm_described"}
     assert choices["few_shot"]["chosen"] in told["few_shot"]
     proven = [entry for entry in entries(run / "events.jsonl") if entry["event"] == "pool_proven"]
@@ -187,6 +194,23 @@ def test_an_endpoint_that_breaks_down_loses_no_answer(tmp_path: Path, server: Ch
     server.answer = real
     compare(run, Voice(quiet=True))
     assert len(server.requests) == 4 + len(answers(run, "endpoint")) - 3
+
+
+def test_what_does_not_fit_into_the_context_is_left_out_until_the_answer_has_room(tmp_path: Path):
+    run = copy_of(gates(), tmp_path)
+    (tmp_path / "long.md").write_text(
+        "\n\n".join(f"The gate code of {street} is kept. " + "filler word " * 60 for street in STREETS)
+    )
+    compared(
+        run,
+        arms=["zero_shot", "retrieval"],
+        knowledge=str(tmp_path / "long.md"),
+        added_tokens=100_000,
+        choosing_calls=40,
+    )
+    (eight,) = [one for one in chosen(run)["retrieval"]["candidates"] if one["name"] == "8 passages from the knowledge"]
+    assert eight["rows"] > 0
+    assert max(row["tokens_in"] for row in answers(run, "retrieval")) <= 2048 - SETTINGS["generate.max_new_tokens"]  # type: ignore[operator]
 
 
 def test_a_budget_that_cannot_reach_is_refused_before_anything_is_sent(tmp_path: Path, server: ChatServer):

@@ -94,7 +94,7 @@ class Answering:
             self._forget(name)
             known = {**self._choose(name, arm, candidates, key), "key": key}
             record_choice(self._job.run, name, known)
-            self._job.run.event("arm_chose", arm=name, **known)
+            self._job.run.event("arm_chose", arm=name, chosen=known["chosen"], because=known["because"])
             self._describe(name, f"{arm.description}; {known['chosen']}: {known['because']}")
         return next(one for one in candidates if one.name == known["chosen"])
 
@@ -115,7 +115,9 @@ class Answering:
         self._job.voice.say(f"  {name}: {candidates[choice.chosen].name}, {choice.because}")
         for path in self._job.run.answers.glob(self._job.run.arm_choosing(name, "*").name):
             path.unlink()
-        return choice.as_entry(candidates, budget)
+        example = (self._validation or self._material.pool)[0]
+        asked = candidates[choice.chosen].ask(example, self._job.settings.compare.added_tokens)
+        return {**choice.as_entry(candidates, budget), "example": [message.as_dict() for message in asked]}
 
     def _forget(self, name: str) -> None:
         """Take away answers to other prompts than those that the arm would ask now."""

@@ -8,6 +8,7 @@ N is the number of texts, W the number of different words.
 """
 
 import re
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,8 +47,11 @@ class Bm25:
     def best(self, query: str, most: int) -> list[int]:
         """Return the places of the texts that share a word with the query, best first, ties in their own order."""
         score_N = self.scores(query)
-        order = np.argsort(-score_N, kind="stable")[:most]
-        return [int(place) for place in order if score_N[place] > 0]
+        found = np.flatnonzero(score_N)
+        if len(found) > most:
+            least = np.partition(score_N[found], -most)[-most]
+            found = found[score_N[found] >= least]
+        return found[np.argsort(-score_N[found], kind="stable")][:most].tolist()
 
 
 def words(text: str) -> list[str]:
@@ -64,12 +68,11 @@ def _pieces(word: str) -> list[str]:
 def _counts(texts: Sequence[str]) -> tuple[csc_matrix, dict[str, int]]:
     """Count the words of every text; column 0 belongs to no word, so that every column's number is true."""
     column: dict[str, int] = {}
-    rows: list[int] = []
-    columns: list[int] = []
+    rows, columns = array("i"), array("i")
     for place, text in enumerate(texts):
-        found = [column.setdefault(word, len(column) + 1) for word in words(text)]
-        rows += [place] * len(found)
-        columns += found
+        for word in words(text):
+            rows.append(place)
+            columns.append(column.setdefault(word, len(column) + 1))
     shape = (len(texts), len(column) + 1)
     counts_NW = csc_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
     counts_NW.sum_duplicates()

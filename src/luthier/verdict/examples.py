@@ -15,6 +15,7 @@ from luthier.core.types import Message
 from luthier.verdict.asking import Candidate, Material, with_turns
 from luthier.verdict.bm25 import Bm25
 from luthier.verdict.questions import Question
+from luthier.verdict.retrieval import Index
 
 _LOOKED_AT = 2_000
 _STEP = 4
@@ -66,13 +67,13 @@ def shown_first(material: Material, strategy: str, order: Sequence[Question]) ->
 
 def nearest(material: Material) -> list[Candidate]:
     """Return candidates that show the examples whose questions are most like the one asked."""
-    index = Bm25([one.text for one in material.examples])
+    index = Index([one.text for one in material.examples])
     return [_nearest(material, index, count) for count in counts(material)]
 
 
-def _nearest(material: Material, index: Bm25, count: int) -> Candidate:
+def _nearest(material: Material, index: Index, count: int) -> Candidate:
     def ask(question: Question, room: int) -> tuple[Message, ...]:
-        ranked = [material.examples[place] for place in index.best(question.text, _RANKED)]
+        ranked = [material.examples[place] for place in index.search(question.text)]
         return with_turns(question, _chosen(material, ranked, count, room)[::-1])
 
     return Candidate(f"nearest {count}", ask)

@@ -4,6 +4,7 @@ Passages are the solved training rows and the chunks of the user's knowledge.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -22,18 +23,25 @@ _RANKED = 50
 
 
 class Index:
-    """Passages that can be searched; `embed` turns texts into unit vectors, one a row."""
+    """Passages that can be searched, indexed when first asked; `embed` turns texts into unit vectors, one a row."""
 
     def __init__(self, passages: Sequence[str], embed: Embed | None = None) -> None:
         self.passages = passages
-        self._words = Bm25(passages)
         self._embed = embed
-        self._vectors_ND = None if embed is None else embed(passages)
+
+    @cached_property
+    def _words(self) -> Bm25:
+        return Bm25(self.passages)
+
+    @cached_property
+    def _vectors_ND(self) -> np.ndarray:
+        assert self._embed is not None
+        return self._embed(self.passages)
 
     def search(self, query: str) -> list[int]:
         """Return the places of the passages that fit best, best first."""
         rankings = [self._words.best(query, _RANKED)]
-        if self._embed is not None and self._vectors_ND is not None:
+        if self._embed is not None:
             alike_N = self._vectors_ND @ self._embed([query])[0]
             rankings.append([int(place) for place in np.argsort(-alike_N, kind="stable")[:_RANKED]])
         return fused(rankings)

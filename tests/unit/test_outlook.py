@@ -1,0 +1,34 @@
+"""What is said before tuning follows from the untuned arms and the learning curve, case by case."""
+
+import pytest
+
+from luthier.data.learning_curve import Curve
+from luthier.verdict.figures import scale_of
+from luthier.verdict.outlook import outlook
+
+STEEP = Curve([100, 200, 400, 800], [0.5, 0.65, 0.75, 0.83])
+FLAT = Curve([100, 200, 400, 800], [0.60, 0.60, 0.61, 0.61])
+SCALE = scale_of("accuracy", lower_is_better=False)
+
+
+def arm(score: float, half: float = 0.02) -> dict:
+    return {"score": score, "interval": [score - half, score + half]}
+
+
+@pytest.mark.parametrize(
+    ("arms", "curve", "prospect", "words"),
+    [
+        ({"classical": arm(0.8), "prompt": arm(0.995)}, STEEP, "nothing to gain", "prompted model leaves nothing to gain: 99.5 %"),
+        ({"classical": arm(0.9), "zero_shot": arm(0.1), "prompt": arm(0.5)}, FLAT, "tuning may pay", "The rows teach what no prompt"),
+        ({"classical": arm(0.6), "prompt": arm(0.61)}, STEEP, "tuning may pay", "twice as many would give about 88"),
+        ({"classical": arm(0.6), "prompt": arm(0.9)}, FLAT, "tuning may not pay", "Nothing shows"),
+        ({"classical": arm(0.6), "prompt": arm(0.9)}, None, "tuning may not pay", "a quick model cannot tell"),
+        ({"classical": arm(0.6), "prompt": arm(0.61)}, None, "cannot tell", "equally well"),
+        ({"prompt": arm(0.61)}, STEEP, "cannot tell", "needs the arm classical"),
+        ({"classical": arm(0.6), "endpoint": arm(0.7)}, STEEP, "cannot tell", "one that prompts"),
+    ],
+)  # fmt: skip
+def test_the_outlook(arms: dict, curve: Curve | None, prospect: str, words: str):
+    found = outlook(arms, curve, SCALE, 0.01)
+    assert found.prospect == prospect and words in found.because
+    assert found.as_entries()["next"]
