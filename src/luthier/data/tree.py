@@ -100,8 +100,9 @@ def targets(tree: Tree, rows: Sequence[np.ndarray], weights: Sequence[np.ndarray
     """Return the targets of a tree from the target weights of its rows, aligned with their tokens."""
     index, target, weight = [], [], []
     for row, (ids, own) in enumerate(zip(rows, weights, strict=True)):
-        trained = np.flatnonzero(own)
-        index.append(tree.places_of_row(row)[trained - 1])
+        where, trained = tree.places_of_row(row), np.flatnonzero(own)
+        assert (tree.tokens_N[where] == ids).all(), "a row of a tree is not the row that went in"
+        index.append(where[trained - 1])
         target.append(ids[trained])
         weight.append(own[trained])
     return _joined(*(np.concatenate(parts) for parts in (index, target, weight)))

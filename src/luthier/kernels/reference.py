@@ -1,9 +1,13 @@
 """What the fast kernels must equal, in plain torch.
 
-Shapes: N hidden states, T targets, D width, V vocabulary.
+Shapes: N hidden states, T targets, D width, V vocabulary; H query heads, K key heads, E channels of a head.
 """
 
+from collections.abc import Sequence
+
 import torch
+
+from luthier.core.types import Segment
 
 
 def target_logp(
@@ -23,3 +27,33 @@ def weighted_nll(
 ) -> torch.Tensor:
     """Return the sum over targets of weight times negative log-probability, a float32 scalar."""
     return -(target_logp(hidden_ND, index_T, target_T, weight_VD) * weight_T).sum()
+
+
+def tree_attention(
+    query_HNE: torch.Tensor,
+    key_KNE: torch.Tensor,
+    value_KNE: torch.Tensor,
+    segments: Sequence[Segment],
+    scale: float,
+    window: int | None = None,
+) -> torch.Tensor:
+    """Return attention along a tree through one mask over all its positions, H x N x E."""
+    key_HNE, value_HNE = (x.repeat_interleave(len(query_HNE) // len(x), dim=0) for x in (key_KNE, value_KNE))
+    score_HNN = query_HNE @ key_HNE.transpose(1, 2) * scale
+    return torch.softmax(score_HNN.masked_fill(~visible(segments, window), float("-inf")), dim=-1) @ value_HNE
+
+
+def visible(segments: Sequence[Segment], window: int | None = None) -> torch.Tensor:
+    """Return which positions each position of a tree sees, N x N: its ancestors' tokens and its own up to itself."""
+    size = segments[-1].start + segments[-1].place
+    seen_NN = torch.zeros(size, size, dtype=torch.bool)
+    depth_N = torch.cat([torch.arange(s.depth, s.depth + s.place) for s in segments])
+    for segment in segments:
+        rows = slice(segment.start, segment.start + segment.place)
+        seen_NN[rows, rows] = torch.ones(segment.place, segment.place).tril().bool()
+        parent = segment.parent
+        while parent >= 0:
+            above = segments[parent]
+            seen_NN[rows, above.start : above.start + above.length] = True
+            parent = above.parent
+    return seen_NN if window is None else seen_NN & (depth_N[:, None] - depth_N[None] < window)

@@ -96,10 +96,14 @@ def _pieces(segment: Segment, path: tuple[tuple[int, int], ...]) -> Iterator[Blo
 
 
 class _Seen(NamedTuple):
-    """What a block's queries see of their ancestors: spans of positions, and how many tokens before them are out of the window."""
+    """What a block's queries see of their ancestors: spans of positions, and how many tokens before them are out of the window.
+
+    `filling` zeros behind them make the rows of scores a multiple of 32 long, which the vector units like.
+    """
 
     spans: tuple[tuple[int, int], ...]
     skipped: int
+    filling: int
 
 
 def _seen(block: Block, window: int | None) -> _Seen:
@@ -110,13 +114,15 @@ def _seen(block: Block, window: int | None) -> _Seen:
         if first < stop:
             spans.append((first, stop))
         begin += stop - start
-    return _Seen(tuple(spans), skipped)
+    return _Seen(tuple(spans), skipped, -(block.depth - skipped) % 32)
 
 
 def _hidden(block: Block, seen: _Seen, window: int | None, like: torch.Tensor) -> torch.Tensor:
     """Return what is added to the scores, l x S: the lowest number where a query does not look, else 0."""
     query_l = torch.arange(block.depth, block.depth + block.place, device=like.device)[:, None]
-    key_S = torch.arange(seen.skipped, block.depth + block.place, device=like.device)
+    own_l = query_l[:, 0]
+    filled = own_l.new_full((seen.filling,), block.depth + block.place)
+    key_S = torch.cat([torch.arange(seen.skipped, block.depth, device=like.device), filled, own_l])
     out_of_sight = key_S > query_l
     if window is not None:
         out_of_sight |= key_S <= query_l - window
@@ -138,9 +144,8 @@ def _own(x_KNE: torch.Tensor, block: Block) -> torch.Tensor:
 
 def _path(x_KNE: torch.Tensor, seen: _Seen) -> torch.Tensor:
     """Return the ancestors' keys or values as K x P x E."""
-    if len(seen.spans) == 1:
-        return x_KNE[:, slice(*seen.spans[0])]
-    return torch.cat([x_KNE[:, slice(*span)] for span in seen.spans], dim=1)
+    parts = [x_KNE[:, slice(*span)] for span in seen.spans]
+    return torch.cat([*parts, x_KNE.new_zeros(len(x_KNE), seen.filling, x_KNE.shape[-1])], dim=1)
 
 
 def _meet(query_KnqE: torch.Tensor, key_KNE: torch.Tensor, block: Block, seen: _Seen) -> torch.Tensor:
@@ -167,7 +172,7 @@ def _collect(into_KNE: torch.Tensor, share_KnqS: torch.Tensor, x_KnqE: torch.Ten
     num_path = share_KnqS.shape[-1] - block.place
     _own(into_KNE, block).add_(share_KnqS[..., num_path:].transpose(-1, -2) @ x_KnqE)
     if seen.spans:
-        path_KPE = share_KnqS[..., :num_path].flatten(1, 2).transpose(-1, -2) @ x_KnqE.flatten(1, 2)
+        path_KPE = (x_KnqE.flatten(1, 2).transpose(-1, -2) @ share_KnqS[..., :num_path].flatten(1, 2)).transpose(-1, -2)
         begin = 0
         for start, stop in seen.spans:
             into_KNE[:, start:stop] += path_KPE[:, begin : begin + stop - start]
