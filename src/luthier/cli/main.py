@@ -44,6 +44,11 @@ Test = Annotated[str | None, typer.Option(help="Your own test file.")]
 Validation = Annotated[str | None, typer.Option(help="Your own validation file.")]
 Group = Annotated[str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")]
 Model = Annotated[str | None, typer.Option(help="A hub id, a local folder, or `starter`, which ships with Luthier.")]
+Constrain = Annotated[
+    str | None,
+    typer.Option(metavar="WHAT", help="Hold answers to `labels`, `json`, `pattern:REGEX` or a JSON schema's file."),
+]
+Decode = Annotated[str | None, typer.Option(metavar="generate|score", help="Write answers, or score the labels.")]
 Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
@@ -62,6 +67,8 @@ def run(
     test: Test = None,
     validation: Validation = None,
     group: Group = None,
+    constrain: Constrain = None,
+    decode: Decode = None,
     config: Config = None,
     set: Set = None,
     out: Out = None,
@@ -71,7 +78,8 @@ def run(
     from luthier.recipes import run as recipe
     from luthier.recipes.doctor import say_model
 
-    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
+    flags = {"model.name": model, "generate.constrain": constrain, "generate.decode": decode}
+    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | flags)
     voice = _voice()
     say_model(settings, voice)
     _show_verdict(recipe.run(None, settings, out, voice), json)
@@ -193,6 +201,8 @@ def compare(
     against: Annotated[
         list[Path] | None, typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds.")
     ] = None,
+    constrain: Constrain = None,
+    decode: Decode = None,
     set: Set = None,
     json: Json = False,
 ) -> None:
@@ -202,6 +212,7 @@ def compare(
     changes: JsonObject = {
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
         "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
+        "generate.constrain": constrain, "generate.decode": decode,
         "compare.margin": margin, "compare.price": price,
     }  # fmt: skip
     if against:

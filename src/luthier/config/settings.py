@@ -220,6 +220,10 @@ class GenerateSettings(Section):
     """Sample from the smallest set of tokens with this much probability."""
     batch_size: Positive | None = None
     """How many prompts are decoded at once."""
+    constrain: str | None = None
+    """What answers are held to: `labels` (an answer of the training rows), `json` (any object), `pattern:REGEX`, or the path of a JSON schema."""
+    decode: Literal["generate", "score"] = "generate"
+    """Write answers token by token, or answer with the most probable answer of the training rows, found by scoring."""
 
 
 class EndpointSettings(Section):

@@ -18,6 +18,7 @@ from luthier.recipes.choosing import (
     record_choice,
     validation_order,
 )
+from luthier.recipes.decode import words
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
 from luthier.recipes.material import material_of
@@ -140,7 +141,7 @@ class Answering:
 
     def _describe(self, name: str, note: str) -> None:
         if not self._job.run.arm_answers(name).exists():
-            self._job.run.event("arm_described", arm=name, note=note)
+            self._job.run.event("arm_described", arm=name, note=note + words(self._job.settings.generate))
 
     def _answerer(self, weights: Weights) -> Answerer:
         if self._loaded is None or self._loaded[0] != weights:

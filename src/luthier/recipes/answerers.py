@@ -14,7 +14,7 @@ from luthier.core.errors import DataError, ResourceError
 from luthier.core.journal import Journal, entries
 from luthier.core.types import Completion, JsonObject, Prompt
 from luthier.data.problems import RowProblem
-from luthier.generate.engine import Engine
+from luthier.recipes.decode import decoder
 from luthier.recipes.job import Job
 from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate
@@ -50,26 +50,12 @@ def journaled(
     return done
 
 
-def engine(job: Job, weights: Literal["base", "tuned"], *, budget: int | None = None) -> Engine:
-    """Make the engine that decodes with the base or the tuned weights, by the run's own settings."""
-    model = job.base_model().eval() if weights == "base" else job.tuned_model()
-    settings = job.settings.generate
-    max_new_tokens = budget or settings.max_new_tokens
-    assert max_new_tokens
-    pad = job.tokenizer.pad_token_id
-    return Engine(
-        model, job.renderer.stop_tokens, pad if isinstance(pad, int) else 0, unrender=job.renderer.unrender,
-        max_new_tokens=max_new_tokens, temperature=settings.temperature, top_p=settings.top_p, seed=job.settings.seed,
-        batch_size=settings.batch_size,
-    )  # fmt: skip
-
-
 class ModelAnswerer:
     """Answers with the base or the tuned weights."""
 
     def __init__(self, job: Job, weights: Literal["base", "tuned"]) -> None:
         self._job = job
-        self._engine = engine(job, weights)
+        self._decoder = decoder(job, weights)
 
     def lines(self, candidate: Candidate, asked: Sequence[Question], done: Collection[str]) -> Iterator[list[Line]]:
         """Yield the answers batch by batch.
@@ -78,10 +64,10 @@ class ModelAnswerer:
         """
         prompts = [Prompt(question.row.id, self._tokens(candidate, question)) for question in asked]
         sizes = {prompt.row: len(prompt.tokens) for prompt in prompts}
-        for batch in self._engine.batches(prompts):
+        for batch in self._decoder.batches(prompts):
             if any(prompt.row not in done for prompt in batch):
                 with torch.inference_mode():
-                    completions = self._engine.complete_batch(batch)
+                    completions = self._decoder.complete_batch(batch)
                 yield [completion_line(one, sizes[one.row]) for one in completions if one.row not in done]
 
     def _tokens(self, candidate: Candidate, question: Question) -> tuple[int, ...]:

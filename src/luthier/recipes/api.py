@@ -29,8 +29,8 @@ from luthier.data.messages import messages_from
 from luthier.data.problems import RowProblem
 from luthier.generate.engine import Engine
 from luthier.recipes import run as road
-from luthier.recipes.answerers import engine
 from luthier.recipes.chat import CHAT_TOKENS, prompt_tokens
+from luthier.recipes.decode import engine
 from luthier.recipes.doctor import say_model
 from luthier.recipes.job import Job
 from luthier.recipes.verdict_file import read_verdict

@@ -9,6 +9,8 @@ from luthier.core.errors import DataError, SettingsError
 from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.endpoint import address
 
+# What may change beside `compare`; answers decoded in another way are not kept.
+_DECODING = ("generate.constrain", "generate.decode")
 # What a user gives for certain arms, and those arms; the first of them is added where none is named.
 _USED_BY: dict[str, tuple[str, ...]] = {
     "compare.prompts": ("prompt", "endpoint"),
@@ -18,12 +20,14 @@ _USED_BY: dict[str, tuple[str, ...]] = {
 
 
 def changed(settings: Settings, changes: Mapping[str, JsonValue], assignments: Sequence[str] = ()) -> Settings:
-    """Return the settings with changes to `compare`; raise SettingsError for others, and for what no arm would use."""
+    """Return the settings with changes to `compare` and to decoding; raise SettingsError for others, and for what no arm would use."""
     given: JsonObject = {key: value for key, value in changes.items() if value is not None}
     given |= _assigned(assignments)
-    wrong = [key for key in given if not key.startswith("compare.")]
+    wrong = [key for key in given if not key.startswith("compare.") and key not in _DECODING]
     if wrong:
-        raise SettingsError(f"{wrong[0]}: the run is trained; only settings under compare can still change.")
+        raise SettingsError(
+            f"{wrong[0]}: the run is trained; only settings under compare, and {' and '.join(_DECODING)}, can still change."
+        )
     if "compare.arms" not in given:
         named = list(settings.compare.arms)
         missing = [arms[0] for key, arms in _USED_BY.items() if key in given and not {*arms} & {*named}]

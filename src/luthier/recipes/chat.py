@@ -11,7 +11,7 @@ from luthier.core.types import Message, Prompt
 from luthier.data.problems import RowProblem
 from luthier.generate.engine import Engine
 from luthier.generate.stream import stream
-from luthier.recipes.answerers import engine
+from luthier.recipes.decode import engine
 from luthier.recipes.job import Job
 from luthier.recipes.voice import Voice
 

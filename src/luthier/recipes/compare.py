@@ -15,6 +15,7 @@ from luthier.graders.making.spec import grader_named, learned
 from luthier.recipes import likelihood
 from luthier.recipes.answer import Answering, answer_budget
 from luthier.recipes.arm_settings import changed
+from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
@@ -68,6 +69,7 @@ def _answered(job: Job) -> JsonObject:
         )
     grader = _resolve(job, asked)
     opening = open_test(job, job.grader_name)
+    forget_other_decoding(job)
     answering = Answering(job, grader)
     for name in job.settings.compare.arms:
         answering.arm(name, asked)

@@ -13,6 +13,7 @@ from luthier.data.sources import find_sources
 from luthier.graders.making.spec import grader_named
 from luthier.models.load import find_model
 from luthier.recipes.arm_settings import refuse_missing
+from luthier.recipes.decode import refuse_contradictions
 
 _HUB = "hub:"
 
@@ -23,6 +24,7 @@ def preflight(settings: Settings, *, rows_given: bool) -> None:
         raise DataError("there is no data: give a file, folder or glob (data.path).")
     _refuse_unknown_parts(settings)
     refuse_missing(settings.compare)
+    refuse_contradictions(settings.generate)
     _refuse_files_given_twice(settings)
     if settings.model.init is not None or Path(settings.model.name).is_dir() or "/" not in settings.model.name:
         find_model(settings.model)

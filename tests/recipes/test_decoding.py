@@ -1,0 +1,68 @@
+"""`--constrain` and `--decode` reach the arms of a finished run, are said, and change what is answered."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from small_run import finished, needs_starter, rows
+
+from luthier.config.settings import GenerateSettings
+from luthier.core.errors import SettingsError
+from luthier.core.journal import entries
+from luthier.core.rundir import RunDir
+from luthier.recipes.compare import compare
+from luthier.recipes.decode import refuse_contradictions
+from luthier.recipes.voice import Voice
+from luthier.verdict.answers import answer_rows, read_answers
+
+LABELS = {row["queue"] for row in rows()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("decoding") / "run"
+    shutil.copytree(finished().path, copy)
+    return copy
+
+
+def answered(run: Path, arm: str = "zero_shot", **changes: str) -> tuple[list[str], str]:
+    """The arm's answers after the change, and its description."""
+    given = {f"generate.{key}": value for key, value in changes.items()}
+    folder: RunDir = compare(run, Voice(quiet=True), {"compare.arms": [arm], **given})
+    notes = [entry["note"] for entry in entries(folder.events) if entry["event"] == "arm_described"]
+    return [row.completion for row in answer_rows(read_answers(folder.arm_answers(arm)))], str(notes[-1])
+
+
+@needs_starter
+def test_labels_are_all_that_is_answered_written_or_scored(run: Path) -> None:
+    free, note = answered(run)
+    assert not set(free) <= LABELS and "labels" not in note
+    written, note = answered(run, constrain="labels")
+    assert set(written) <= LABELS and "held to labels" in note
+    scored, note = answered(run, decode="score")
+    assert set(scored) <= LABELS and "scored exactly" in note
+
+
+@needs_starter
+def test_the_same_decoding_keeps_its_answers_and_another_makes_them_anew(run: Path) -> None:
+    answered(run, constrain="labels", decode="generate")
+    file = RunDir(run).arm_answers("zero_shot")
+    before = file.stat().st_mtime_ns
+    answered(run, constrain="labels")
+    assert file.stat().st_mtime_ns == before
+    answered(run, constrain="pattern:[a-z]{3}")
+    assert file.stat().st_mtime_ns != before
+
+
+@needs_starter
+def test_a_schema_that_is_not_there_is_said(run: Path) -> None:
+    with pytest.raises(SettingsError, match="no file"):
+        answered(run, constrain="no-such-schema.json")
+
+
+def test_scoring_draws_nothing_and_knows_labels_only() -> None:
+    with pytest.raises(SettingsError, match="temperature"):
+        refuse_contradictions(GenerateSettings(decode="score", temperature=0.5))
+    with pytest.raises(SettingsError, match="one of them"):
+        refuse_contradictions(GenerateSettings(decode="score", constrain="json"))
+    refuse_contradictions(GenerateSettings(decode="score", constrain="labels"))
