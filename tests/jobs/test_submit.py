@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from desks import Bench, bench, uploaded
 
+from luthier.jobs.files import Files
 from luthier.jobs.records import JobRecord
 from luthier.jobs.submit import Jobs, KeyReused, QueueFull
 
@@ -98,6 +99,8 @@ def test_jobs_are_found_by_their_metadata(desk: Bench):
         desk.jobs.create(desk.submission(file, request={"metadata": {"team": team, "a.b": "x"}}))
     assert len(desk.jobs.listed(desk.project, None, 10, {"team": "a", "a.b": "x"}).records) == 1
     assert desk.jobs.listed(desk.project, None, 10, {"team": "c"}).records == ()
+    bare = desk.jobs.create(desk.submission(file))
+    assert [job.id for job in desk.jobs.listed(desk.project, None, 10, without_metadata=True).records] == [bare.id]
 
 
 def test_expired_files_are_gone_and_strays_of_a_killed_server_too(desk: Bench):
@@ -109,5 +112,7 @@ def test_expired_files_are_gone_and_strays_of_a_killed_server_too(desk: Bench):
     stray.write_bytes(b"half")
     (desk.folder.jobs / "ftjob-stray").mkdir()
     desk.files.remove_strays()
+    assert stray.exists(), "a worker may be about to write its row"
+    Files(desk.database, desk.folder, stray_seconds=-2).remove_strays()
     assert [path.stem for path in desk.folder.files.iterdir()] == [kept.id]
     assert list(desk.folder.jobs.iterdir()) == []

@@ -15,6 +15,8 @@ from luthier.jobs.folder import DataFolder
 from luthier.jobs.records import FileRecord, Page, new_id, now, page, record
 from luthier.jobs.tables import files, jobs
 
+_STRAY_SECONDS = 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
@@ -29,8 +31,8 @@ class Arrived:
 class Files:
     """The files of all projects; every question names the project that asks."""
 
-    def __init__(self, database: Database, folder: DataFolder) -> None:
-        self._database, self._folder = database, folder
+    def __init__(self, database: Database, folder: DataFolder, stray_seconds: int = _STRAY_SECONDS) -> None:
+        self._database, self._folder, self._stray_seconds = database, folder, stray_seconds
 
     def keep(self, arrived: Arrived, project_id: str, purpose: str, expires_after: int | None = None) -> FileRecord:
         """Take arrived bytes in as a new file."""
@@ -89,12 +91,15 @@ class Files:
         return len(ids)
 
     def remove_strays(self) -> None:
-        """Remove bytes and job folders that no row speaks of, which a killed server left."""
+        """Remove bytes and job folders that no row speaks of, which a killed server left.
+
+        Young ones stay: a worker of that server may be about to write their row.
+        """
         with self._database.reading() as connection:
             known = {str(name) for name in connection.execute(sa.select(files.c.id)).scalars()}
             known_jobs = {str(name) for name in connection.execute(sa.select(jobs.c.id)).scalars()}
         for path in self._folder.files.iterdir():
-            if path.stem not in known:
+            if path.stem not in known and path.stat().st_ctime < now() - self._stray_seconds:
                 path.unlink()
         for path in self._folder.jobs.iterdir():
             if path.name not in known_jobs:

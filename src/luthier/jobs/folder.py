@@ -58,13 +58,13 @@ class DataFolder:
         """Remove a folder by renaming it first, so that nobody meets half of it."""
         if path.exists():
             path = path.rename(self.trash / f"{path.name}-{secrets.token_hex(4)}")
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # a server that starts empties the trash too
 
     def empty_leftovers(self) -> None:
         """Remove uploads that never arrived and deletions that were cut short."""
         for folder in (self.incoming, self.trash):
             for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Generator[None]:

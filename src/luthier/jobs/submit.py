@@ -105,10 +105,16 @@ class Jobs:
         return None if row is None else record(JobRecord, jobs, row)
 
     def listed(
-        self, project_id: str, after: int | None, limit: int, metadata: JsonObject | None = None
-    ) -> Page[JobRecord]:
-        """Return one page of a project's jobs, newest first; only those whose metadata has all these pairs."""
+        self, project_id: str, after: int | None, limit: int, metadata: JsonObject | None = None, *,
+        without_metadata: bool = False,
+    ) -> Page[JobRecord]:  # fmt: skip
+        """Return one page of a project's jobs, newest first; only those whose metadata has all these pairs.
+
+        With `without_metadata`, only those that have none.
+        """
         wanted = _of(project_id)
+        if without_metadata:
+            wanted = wanted.where(jobs.c.request["metadata"].as_string().is_(None))
         for key, value in (metadata or {}).items():
             wanted = wanted.where(jobs.c.request["metadata"][key].as_string() == value)
         with self._database.reading() as connection:

@@ -43,6 +43,7 @@ from luthier.recipes.tuning_settings import (
 )
 
 TRAINER = "luthier.cli.main"
+_RESULT = "step_metrics.csv"
 _LOOK_SECONDS = 0.25
 _STOP_SECONDS = 8.0
 _DISK_FULL = ("No space left", "Disk quota exceeded", "File too large")
@@ -169,10 +170,10 @@ class _Training:
         ended = trained(self.run)
         best = self.run.checkpoints / f"{int(str(ended['best_step'])):06d}"
         data = result_csv(self.run)
-        beside = self.folder.incoming / f"result-{self.job.id}-{self.token}"
+        beside = self.place / _RESULT
         write_atomically(beside, data)
         files = Files(self.worker.database, self.folder)
-        arrived = Arrived(beside, "step_metrics.csv", len(data), bytes_hash(data))
+        arrived = Arrived(beside, _RESULT, len(data), bytes_hash(data))
         outcome = Outcome(
             model=tuned_name(self.job), base=self.job.base,
             checkpoint=str(best.relative_to(self.folder.path)), package=str(self.run.package.relative_to(self.folder.path)),

@@ -41,7 +41,8 @@ def list_jobs(request: Request) -> Response:
         raise ApiError(
             400, "Invalid 'metadata': keys cannot hold quotation marks.", param="metadata", code="invalid_value"
         )
-    page = control_of(request).jobs.listed(caller(request).project_id, number, limit, wanted)
+    without = request.query_params.get("metadata") == "null"
+    page = control_of(request).jobs.listed(caller(request).project_id, number, limit, wanted, without_metadata=without)
     return JSONResponse(listed(page, job_object))
 
 

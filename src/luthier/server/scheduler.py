@@ -4,17 +4,22 @@ A thread of the server. The workers are processes of their own; when the server 
 finds their leases alive and leaves them alone.
 """
 
+import logging
 import os
 import signal
 import subprocess
 import threading
 import time
 
+from sqlalchemy.exc import OperationalError
+
 from luthier.core.threads import child_environment
 from luthier.jobs.files import Files
 from luthier.jobs.folder import DataFolder
 from luthier.jobs.processes import is_alive, kill_group, start_apart
 from luthier.jobs.queue import Claim, Phase, Queue
+
+log = logging.getLogger(__name__)
 
 WORKER = "luthier.recipes.serve"
 RESCUE_SECONDS = 5.0
@@ -77,13 +82,16 @@ class Scheduler:
     def _run(self) -> None:
         rescue_due = expiry_due = time.monotonic()
         while not self._stopping.is_set():
-            if time.monotonic() >= rescue_due:
-                self.rescue()
-                rescue_due = time.monotonic() + self._rescue_seconds
-            if time.monotonic() >= expiry_due:
-                self._files.remove_expired()
-                expiry_due = time.monotonic() + _EXPIRY_SECONDS
-            self._dispatch()
+            try:
+                if time.monotonic() >= rescue_due:
+                    self.rescue()
+                    rescue_due = time.monotonic() + self._rescue_seconds
+                if time.monotonic() >= expiry_due:
+                    self._files.remove_expired()
+                    expiry_due = time.monotonic() + _EXPIRY_SECONDS
+                self._dispatch()
+            except (OperationalError, OSError):  # the disk is full or busy, or no process can be made: it may pass
+                log.exception("waiting jobs could not be looked after; the next look is in %s s", _LOOK_SECONDS)
             self._awake.wait(_LOOK_SECONDS)
             self._awake.clear()
 

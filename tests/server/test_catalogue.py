@@ -1,0 +1,81 @@
+"""What a model's name means: the map first, then the starter, then what the project has made; never a path."""
+
+from pathlib import Path
+
+import pytest
+from desks import Bench, bench, uploaded
+
+from luthier.config.load import dump
+from luthier.config.serving import ServeSettings, parse_serving
+from luthier.config.settings import Settings
+from luthier.core.errors import SettingsError
+from luthier.core.rundir import RunDir, create
+from luthier.jobs.files import Arrived
+from luthier.jobs.queue import Outcome
+from luthier.server.catalogue import Start, check_map, listed, one, start_of
+from luthier.server.control import Control
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Bench:
+    return bench(tmp_path / "data")
+
+
+def trained_run(path: Path) -> RunDir:
+    run = create(path, "x")
+    run.config.write_text(dump(Settings()))
+    run.event("trained", best_step=12, steps=20, tokens=1)
+    return run
+
+
+def test_names_of_the_map_lead_to_models_folders_and_runs(desk: Bench, tmp_path: Path):
+    run = trained_run(tmp_path / "run")
+    (tmp_path / "model").mkdir()
+    mapped = {
+        "gpt-4o": "starter",
+        "gpt-5": "org/model",
+        "mine": str(tmp_path / "model"),
+        "ft:gpt:acme::abc": str(run.path),
+    }
+    control = Control(desk.folder, desk.database, parse_serving({"models": mapped}))
+    check_map(control)
+    wanted = [
+        Start("starter"), Start("org/model"), Start(str(tmp_path / "model")), Start("starter", str(run.checkpoints / "000012")),
+    ]  # fmt: skip
+    assert [start_of(control, desk.project, name) for name in mapped] == wanted
+    assert {str(model["id"]) for model in listed(control, desk.project, 1)} == {"starter", *mapped}
+
+
+def test_a_request_cannot_name_a_path_or_a_repository(desk: Bench, tmp_path: Path):
+    control = Control(desk.folder, desk.database, ServeSettings())
+    for name in (str(tmp_path), "org/model", "..", "", "Starter"):
+        assert start_of(control, desk.project, name) is None
+
+
+def test_a_run_that_was_not_trained_is_refused_at_the_start(desk: Bench, tmp_path: Path):
+    run = create(tmp_path / "run", "x")
+    run.config.write_text(dump(Settings()))
+    control = Control(desk.folder, desk.database, parse_serving({"models": {"m": str(run.path)}}))
+    with pytest.raises(SettingsError, match=r"models\.m: .* has not finished training"):
+        check_map(control)
+
+
+def test_models_and_checkpoints_of_a_job_are_where_training_goes_on_from(desk: Bench):
+    control = Control(desk.folder, desk.database, ServeSettings())
+    job = desk.queued_job(uploaded(desk))
+    token = desk.claimed("train").token
+    desk.queue.publish(job.id, token, 4, "ft:a:ckpt-step-4", {"step": 4})
+    path = desk.folder.incoming / "r"
+    path.write_bytes(b"")
+    result = desk.files.place(Arrived(path, "r.csv", 0, ""), desk.project, "fine-tune-results")
+    desk.queue.succeed(job.id, token, Outcome("ft:a", "starter", "jobs/x/run/checkpoints/000008", "p", result, 1))
+    assert start_of(control, desk.project, "ft:a") == Start(
+        "starter", str(desk.folder.path / "jobs/x/run/checkpoints/000008")
+    )
+    step_4 = str(desk.folder.checkpoint(job.id, 4))
+    assert start_of(control, desk.project, "ft:a:ckpt-step-4") == Start("starter", step_4)
+    assert [model["id"] for model in listed(control, desk.project, 1)] == ["ft:a", "starter"]
+    assert one(control, desk.project, "ft:a:ckpt-step-4", 1) is not None
+    assert start_of(control, "another project", "ft:a") is None
+    assert one(control, "another project", "ft:a:ckpt-step-4", 1) is None
+    assert desk.jobs.delete_model(desk.project, "ft:a") and start_of(control, desk.project, "ft:a") is None
