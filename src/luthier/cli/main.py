@@ -182,7 +182,7 @@ def resume(run: Run, json: Json = False) -> None:
 
 @app.command()
 def compare(
-    run: Run,
+    run: Annotated[str, typer.Argument(metavar="RUN_OR_DATA", help="A run folder; or data, before anything is tuned.")],
     arms: Annotated[
         str | None, typer.Option(metavar="ARM[,ARM...]", help="Who answers; those of the run and what the flags add.")
     ] = None,
@@ -196,17 +196,21 @@ def compare(
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible address; it gets to read the questions.")
     ] = None,
     endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask there.")] = None,
-    margin: Annotated[float | None, typer.Option(help="The smallest difference in score that is worth its price.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="The smallest difference in score that is worth its price.")
+    ] = None,
     price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
     against: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds.")
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds."),
     ] = None,
     constrain: Constrain = None,
     decode: Decode = None,
+    model: Annotated[str | None, typer.Option(help="With data: the model that would be tuned.")] = None,
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Show a run's verdict; answer what is not yet answered."""
+    """Show a run's verdict; answer what is not yet answered. With data: tell before tuning whether it may pay."""
     from luthier.recipes import compare as recipe
 
     changes: JsonObject = {
@@ -216,9 +220,11 @@ def compare(
         "compare.margin": margin, "compare.price": price,
     }  # fmt: skip
     if against:
-        _print(_against(run, against, changes, set, json))
-        return
-    _show_verdict(recipe.compare(run, _voice(), changes, set or []), json)
+        _print(_against(Path(run), against, changes, set, json))
+    elif model is not None or Path(run).is_file():
+        _show_outlook(changes | {"data.path": run, "model.name": model}, set, json)
+    else:
+        _show_verdict(recipe.compare(Path(run), _voice(), changes, set or []), json)
 
 
 @app.command()
@@ -374,6 +380,18 @@ def _against(
         raise typer.BadParameter("only --margin goes with it", param_hint="--against")
     found = recipe.against(run, others, float(str(margin)) if margin is not None else None)
     return found if as_json else recipe.as_table(found)
+
+
+def _show_outlook(flags: JsonObject, assignments: list[str] | None, as_json: bool) -> None:
+    """Let the untuned arms answer and print what they promise."""
+    from luthier.recipes.prospect import prospect
+    from luthier.verdict.table import terminal_table
+
+    folder = prospect(None, _settings(None, assignments, flags), None, _voice())
+    found = json.loads(folder.outlook.read_text(encoding="utf-8"))
+    _print(found if as_json else terminal_table(found))
+    if not as_json:
+        print(f"\n{found['next']}")
 
 
 def _show_verdict(folder: RunDir, as_json: bool) -> None:

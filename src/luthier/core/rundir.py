@@ -42,6 +42,7 @@ class RunDir:
         self.answers = path / "answers"
         self.choices = path / "choices.json"
         self.verdict = path / "verdict.json"
+        self.outlook = path / "outlook.json"
         self.report = path / "report.html"
         self.card = path / "card.md"
         self.package = path / "package"

@@ -62,12 +62,8 @@ def compare_stage(job: Job) -> None:
 
 
 def _answered(job: Job) -> JsonObject:
-    asked = questions(job.rendered("test").rows)
-    if not asked:
-        raise DataError(
-            "no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test."
-        )
-    grader = _resolve(job, asked)
+    asked = sealed_questions(job)
+    grader = resolve_grading(job, asked)
     opening = open_test(job, job.grader_name)
     forget_other_decoding(job)
     answering = Answering(job, grader)
@@ -87,7 +83,17 @@ def _answered(job: Job) -> JsonObject:
     }  # fmt: skip
 
 
-def _resolve(job: Job, asked: list[Question]) -> Grader:
+def sealed_questions(job: Job) -> list[Question]:
+    """Return what is asked of every arm; raise DataError where the test part asks nothing."""
+    asked = questions(job.rendered("test").rows)
+    if not asked:
+        raise DataError(
+            "no test row is a conversation with an answer, so there is nothing to compare; give a test file with --test."
+        )
+    return asked
+
+
+def resolve_grading(job: Job, asked: Sequence[Question]) -> Grader:
     """Choose grader and answer budget where they are open, and say why."""
     settings = job.settings
     if settings.compare.grader is None:

@@ -38,7 +38,7 @@ def plan_stage(job: Job) -> None:
     store = job.rendered("train").store
     if store.num_trained == 0:
         raise ProofFailed("no token of the training rows would be trained; see the ledger for the reason of each row.")
-    _resolve_type_and_method(job)
+    resolve_type(job)
     _resolve_training(job, store)
     resolve_layout(job, store)
     estimate = _refuse_what_cannot_fit(job, store)
@@ -117,7 +117,8 @@ def _first_problems(rendered: RenderedPart) -> str:
     return "\n  ".join(f"{problem.rule}: {problem.detail}" for problem in list(rendered.problems.values())[:3])
 
 
-def _resolve_type_and_method(job: Job) -> None:
+def resolve_type(job: Job) -> None:
+    """Choose the type to compute in where it is open, and write it back with the model's revision and the threads."""
     values: JsonObject = {}
     if job.settings.model.dtype is None:
         dtype, rates = faster_dtype(job.device)

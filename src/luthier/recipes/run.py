@@ -41,6 +41,15 @@ def train(settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     return _walk_new(_new_job(None, settings, out, voice), _road_to_weights())
 
 
+def prepared(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> Job:
+    """Read, split and check in a new run folder, up to where a model is needed; `resume` goes on from there, to the end."""
+    job = _new_job(source, settings, out, voice)
+    road = _whole_road(source)
+    job.run.event("started", road=[name for name, _ in road])
+    _walk_new(job, road[: [name for name, _ in road].index("plan")])
+    return job
+
+
 def resume(path: Path, voice: Voice) -> RunDir:
     """Go on at the first stage that did not finish; raise RunFolderError when there is nothing to go on with."""
     folder = open_run(path)

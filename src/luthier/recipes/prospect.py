@@ -1,0 +1,95 @@
+"""Is it worth tuning at all? Read, split and check the rows, let the untuned arms answer, and look ahead; nothing is trained.
+
+The run folder is one that has not been trained yet: `luthier resume` goes on with it, and takes over the answers.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from luthier.config.load import with_values
+from luthier.config.settings import Settings
+from luthier.core.hashing import generator
+from luthier.core.rundir import RunDir, write_json
+from luthier.core.types import JsonObject
+from luthier.data.learning_curve import Curve, learning_curve
+from luthier.data.ledger import read_ledger, summary_of
+from luthier.data.normal import normalized
+from luthier.recipes.answer import Answering
+from luthier.recipes.compare import resolve_grading, sealed_questions
+from luthier.recipes.differences import clusters_of
+from luthier.recipes.job import Job
+from luthier.recipes.opening import enter_look
+from luthier.recipes.plan import resolve_type, write_ledger
+from luthier.recipes.prepare import Source
+from luthier.recipes.run import prepared
+from luthier.recipes.voice import Voice
+from luthier.verdict.answers import answer_rows, arm_summary, read_answers
+from luthier.verdict.choose import are_labels
+from luthier.verdict.figures import scale_of
+from luthier.verdict.outlook import outlook
+from luthier.verdict.questions import Question, questions
+from luthier.verdict.rules import TRAINED
+
+_UNTUNED = ("classical", "zero_shot", "prompt", "few_shot")
+_MOST_CURVE_ROWS = 8_000
+
+
+def prospect(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> RunDir:
+    """Answer the test rows with the untuned arms in a new run folder and write `outlook.json`."""
+    job = prepared(source, _with_untuned(settings), out, voice)
+    with job.run.held():
+        resolve_type(job)
+        write_ledger(job)
+        asked = sealed_questions(job)
+        grader = resolve_grading(job, asked)
+        untuned = [name for name in job.settings.compare.arms if name not in TRAINED]
+        enter_look(job)
+        answering = Answering(job, grader)
+        for name in untuned:
+            answering.arm(name, asked)
+        clusters = clusters_of(job, [question.row.id for question in asked])
+        rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in untuned}
+        arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in untuned}
+        _write(job, arms, curve_of(job))
+    return job.run
+
+
+def curve_of(job: Job) -> Curve | None:
+    """Return how a quick model learns from the training rows; None where the answers are no labels or the rows too few."""
+    asked: Sequence[Question] = questions(job.rows("train"))
+    order = generator(job.settings.seed, "outlook").permutation(len(asked))[:_MOST_CURVE_ROWS]
+    drawn = [asked[place] for place in np.sort(order).tolist()]
+    labels = [question.wanted.strip() for question in drawn]
+    if not labels or not are_labels(Counter(labels)):
+        return None
+    clusters = clusters_of(job, [question.row.id for question in drawn])
+    texts = [normalized(question.text) for question in drawn]
+    return learning_curve(texts, labels, clusters.tolist(), job.settings.seed)
+
+
+def _with_untuned(settings: Settings) -> Settings:
+    """Choose the arms that answer now, unless they were named, and beside them the tuned one that a later run asks."""
+    given = {"retrieval": settings.compare.knowledge, "endpoint": settings.compare.endpoint.url}
+    arms = [*_UNTUNED, *(arm for arm, needed in given.items() if needed)]
+    if "arms" in settings.compare.model_fields_set:
+        arms = [*settings.compare.arms]
+    trained = [] if {*TRAINED} & {*arms} else ["tuned"]
+    return with_values(settings, {"compare.arms": [*arms, *trained]})
+
+
+def _write(job: Job, arms: JsonObject, curve: Curve | None) -> None:
+    scale = scale_of(job.grader_name, lower_is_better=False)
+    found = outlook(arms, curve, scale, job.settings.compare.margin)
+    forecast: JsonObject | None = None
+    if curve is not None:
+        forecast = {"rows": [*curve.rows], "right": [*curve.right], "after_doubling": curve.after_doubling}
+    result: JsonObject = {
+        "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)),
+        "grader": job.grader_name, "arms": arms, "differences": [], "forecast": forecast,
+        **found.as_entries(), "next": found.next.replace("RUN", str(job.run.path)),
+    }  # type: ignore[dict-item]  # fmt: skip
+    write_json(job.run.outlook, result)
+    job.voice.say(f"{found.because} {result['next']}")
