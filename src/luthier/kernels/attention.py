@@ -5,7 +5,7 @@ there is no padding and no mask across sequences. On a 2-core CPU short sequence
 matrix products with their own backward pass: in bfloat16 these take a fifth of the time of torch's
 flash kernel at 48 tokens and two thirds at 384, in float32 nine tenths at 48 and as much from 192 on
 (bench/attention.py). Trees go to `tree_attention.py`. Either enters a stock model through transformers' public attention interface;
-which models may use it is decided by `train/sharing.py`.
+which models may use it is decided by `train/policy.py` for packed rows and by `train/sharing.py` for trees.
 
 Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run, l tokens of each,
 M = n x H.
