@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from luthier.config.settings import DataSettings
@@ -117,6 +118,19 @@ def test_a_bomb_of_zeros_is_refused_before_it_goes_off(tmp_path: Path, name: str
             stream.write(bytes(1 << 20))
     with within(3), pytest.raises(DataError, match="unpacks to more than"):
         rows_of(tmp_path / name)
+
+
+def test_a_parquet_file_of_few_bytes_and_long_texts_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    table = pa.table({"prompt": pa.array(["x" * (16 << 20)]).take([0] * 12), "completion": [str(n) for n in range(12)]})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    pq.write_table(table, tmp_path / "b.parquet", compression="zstd", use_dictionary=False)
+    del table
+    before, most, num_rows = pa.total_allocated_bytes(), 0, 0
+    for _ in read(str(tmp_path / "a.parquet"), DataSettings(), lambda words: None):
+        num_rows, most = num_rows + 1, max(most, pa.total_allocated_bytes() - before)
+    assert num_rows == 12 and most < 100 << 20
+    with pytest.raises(DataError, match="unpacks to more than 192 MiB"):
+        rows_of(tmp_path / "b.parquet")
 
 
 def test_a_number_of_a_million_digits_is_one_broken_row(tmp_path: Path) -> None:

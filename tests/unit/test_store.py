@@ -85,3 +85,13 @@ def test_nothing_appears_after_an_error_and_an_old_file_stays(tmp_path: Path) ->
         raise RuntimeError("stopped")
     assert [stored.content for stored in read_stored(path)] == [Text("old")]
     assert [file.name for file in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_long_rows_are_written_before_they_fill_the_memory(tmp_path: Path) -> None:
+    rows = [Row(f"r{line}", "a.txt", line, line, Text("x" * (24 << 20))) for line in range(1, 6)]
+    with RowWriter(tmp_path / "rows.parquet") as writer:
+        for row in rows:
+            writer.write(row)
+    groups = pq.read_metadata(tmp_path / "rows.parquet")
+    assert [groups.row_group(place).num_rows for place in range(groups.num_row_groups)] == [3, 2]
+    assert list(read_stored(tmp_path / "rows.parquet")) == rows

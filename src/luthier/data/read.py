@@ -1,6 +1,6 @@
 """Input of any kind to rows: every record comes out once, as a `Row` or as a `Rejected` with its reason.
 
-Streaming: what is held is the first hundred rows of a file, from which its format is told.
+Streaming: what is held is the first hundred rows of a file, fewer where they are very long, from which its format is told.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ from luthier.data.unread_keys import UnreadKeys
 FORMATS = "luthier.data.formats"
 HEAD_ROWS = 100
 MOST_BROKEN_HEAD = 10_000
+_HEAD_CHARACTERS = 64 << 20
 
 Announce = Callable[[str], None]
 ReadRecord = tuple[Row | Rejected, JsonObject | None]
@@ -224,12 +225,14 @@ def _interpreted(
 
 def _head(items: Iterator[_Numbered], file: str) -> list[_Numbered]:
     head: list[_Numbered] = []
-    num_good = 0
+    num_good = num_characters = 0
     for entry in items:
         head.append(entry)
         item = entry[2]
-        num_good += isinstance(item, Record)
-        if num_good == HEAD_ROWS:
+        if isinstance(item, Record):
+            num_good += 1
+            num_characters += len(canonical_json(item.value))
+        if num_good == HEAD_ROWS or num_characters > _HEAD_CHARACTERS:
             break
         if isinstance(item, Broken) and not num_good and len(head) == MOST_BROKEN_HEAD:
             raise DataError(

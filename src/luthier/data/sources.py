@@ -87,6 +87,15 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
                 yield chunk
 
 
+def ensure_no_bomb(source: Source, unpacked: int, packed: int) -> None:
+    """Raise DataError when so many bytes come of so few that they cannot be data."""
+    if unpacked > MOST_BYTES or (unpacked > FREE_BYTES and unpacked > MOST_RATIO * packed):
+        raise DataError(
+            f"{source.name} unpacks to more than {unpacked >> 20} MiB from {packed} packed bytes; files that "
+            f"unpack to over {MOST_RATIO} times their size or over {MOST_BYTES >> 30} GiB are refused. Unpack it yourself if you trust it."
+        )
+
+
 def first_bytes(source: Source, size: int) -> bytes:
     """Return up to about `size` bytes from the start, fewer if the file is shorter or damaged."""
     head = bytearray()
@@ -171,9 +180,6 @@ def _within_limits(source: Source, chunks: Iterator[bytes], packed_bytes: Callab
     total = 0
     for chunk in chunks:
         total += len(chunk)
-        if total > MOST_BYTES or (total > FREE_BYTES and total > MOST_RATIO * packed_bytes()):
-            raise DataError(
-                f"{source.name} unpacks to more than {total >> 20} MiB from {packed_bytes()} packed bytes; files that "
-                f"unpack to over {MOST_RATIO} times their size or over {MOST_BYTES >> 30} GiB are refused. Unpack it yourself if you trust it."
-            )
+        if total > FREE_BYTES:
+            ensure_no_bomb(source, total, packed_bytes())
         yield chunk

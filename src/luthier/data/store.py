@@ -17,6 +17,7 @@ from luthier.core.types import Content, Conversation, JsonObject, JsonValue, Mes
 
 # Small enough that one row can be fetched alone in milliseconds.
 GROUP_ROWS = 2_000
+_GROUP_CHARACTERS = 64 << 20
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -39,10 +40,13 @@ class RowWriter:
         self._unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         self._writer = pq.ParquetWriter(self._unfinished, SCHEMA, compression="zstd")
         self._rows: list[JsonObject] = []
+        self._num_characters = 0
 
     def write(self, row: Row) -> None:
         """Add a row."""
         content = content_json(row.content)
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        self._num_characters += len(text)
         self._rows.append(
             {
                 "id": row.id,
@@ -51,11 +55,11 @@ class RowWriter:
                 "record": row.record,
                 "group": row.group,
                 "kind": content["kind"],
-                "content": json.dumps(content, ensure_ascii=False, allow_nan=False),
+                "content": text,
                 "unread": json.dumps(row.unread, ensure_ascii=False) if row.unread else None,
             }
         )
-        if len(self._rows) == GROUP_ROWS:
+        if len(self._rows) == GROUP_ROWS or self._num_characters > _GROUP_CHARACTERS:
             self._flush()
 
     def close(self) -> None:
@@ -80,6 +84,7 @@ class RowWriter:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
             self._rows.clear()
+            self._num_characters = 0
 
 
 def read_stored(path: Path) -> Iterator[Row]:
