@@ -21,6 +21,7 @@ from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
 from luthier.recipes.opening import open_test
 from luthier.recipes.pricing import priced
+from luthier.recipes.probing import probed
 from luthier.recipes.report import report_stage
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
@@ -80,6 +81,7 @@ def _answered(job: Job) -> JsonObject:
     scale = scale_of(job.grader_name, lower_is_better=False)
     return {
         "grader": job.grader_name, "arms": arms, **judged(job, arms, scores, sample, scale, opening), "train_score": gap,
+        **probed(job, rows, scores, sample),
     }  # fmt: skip
 
 

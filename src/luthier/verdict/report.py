@@ -13,6 +13,7 @@ from luthier.core.hashing import text_hash
 from luthier.core.rundir import write_atomically
 from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.answers import AnswerRow
+from luthier.verdict.closer_page import memory_and_distance, weak_spots
 from luthier.verdict.conclude import arm_name, best_rival
 from luthier.verdict.cost_page import what_it_cost
 from luthier.verdict.curves import axis_ends, axis_scale, dot_interval, loss_curves, loss_points
@@ -26,6 +27,7 @@ from luthier.verdict.figures import (
     objects,
     scale_of,
 )
+from luthier.verdict.marked import marked
 from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table, typeset
 from luthier.verdict.why_page import why
 
@@ -66,8 +68,9 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
         + why(verdict, scale)
         + _arms(verdict, arms, scale, extra)
         + _data(objects(verdict["data"]))
-        + _learning(arms, scale, extra)
+        + _learning(verdict, arms, scale, extra)
         + _details(arms, rival)
+        + weak_spots(verdict.get("slices"), rival, scale)
         + _examples(rival, extra)
         + what_it_cost(verdict, arms)
         + section("Settings", folded("Every resolved setting, as YAML", preformatted(extra.settings)))
@@ -161,7 +164,7 @@ def _examples(rival: str | None, extra: ReportInputs) -> str:
     even = len(pairs) - len(won) - len(lost)
     counts = f"Against the {name} the tuned model won {len(won):,} rows, lost {len(lost):,} and was even on {even:,}."
     return section(
-        "Won and lost", paragraph(counts),
+        "Won and lost", paragraph(f"{counts} Marked is what differs from the wanted answer."),
         _cards(f"Won: {min(_EXAMPLES, len(won))} of {len(won):,}, the widest gaps first", won, name),
         _cards(f"Lost: {min(_EXAMPLES, len(lost))} of {len(lost):,}, the widest gaps first", lost, name),
     )  # fmt: skip
@@ -182,17 +185,17 @@ def _cards(heading: str, pairs: Sequence[tuple[AnswerRow, AnswerRow]], rival: st
 
 
 def _card(ours: AnswerRow, theirs: AnswerRow, rival: str) -> str:
-    texts = {
-        "question": ours.question,
-        "wanted": ours.answer,
-        "tuned model": ours.completion,
-        rival: theirs.completion,
-        "row": f"{ours.file}:{ours.line}",
+    shown = {
+        "question": escape(clipped(ours.question, _LONGEST_TEXT)),
+        "wanted": escape(clipped(ours.answer, _LONGEST_TEXT)),
+        "tuned model": marked(clipped(ours.completion, _LONGEST_TEXT), clipped(ours.answer, _LONGEST_TEXT)),
+        rival: marked(clipped(theirs.completion, _LONGEST_TEXT), clipped(theirs.answer, _LONGEST_TEXT)),
+        "row": escape(f"{ours.file}:{ours.line}"),
     }
     terms = "".join(
         f"<dt{' class=ours' if name == 'tuned model' else ''}>{escape(name)}</dt>"
-        f"<dd>{escape(clipped(text, _LONGEST_TEXT)) or '<span class=faint>nothing</span>'}</dd>"
-        for name, text in texts.items()
+        f"<dd>{text or '<span class=faint>nothing</span>'}</dd>"
+        for name, text in shown.items()
     )
     return f'<div class="example"><dl>{terms}</dl></div>'
 
@@ -254,10 +257,11 @@ def _data(data: JsonObject) -> str:
     )  # fmt: skip
 
 
-def _learning(arms: JsonObject, scale: Scale, extra: ReportInputs) -> str:
+def _learning(verdict: JsonObject, arms: JsonObject, scale: Scale, extra: ReportInputs) -> str:
     curves = loss_curves(loss_points(extra.metrics, "loss"), loss_points(extra.metrics, "validation_loss"))
     key = '<p class="faint"><span class="key">training</span><span class="key accent">validation</span>loss by step</p>'
-    return section("How it learned", curves and curves + key, _train_test_gap(arms, scale, extra.on_training))
+    closer = memory_and_distance(verdict.get("overfit"), scale)
+    return section("How it learned", curves and curves + key, _train_test_gap(arms, scale, extra.on_training), closer)
 
 
 def _train_test_gap(arms: JsonObject, scale: Scale, on_training: JsonObject | None) -> str:
