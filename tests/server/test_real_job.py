@@ -60,7 +60,7 @@ def submitted(client: OpenAI) -> FineTuningJob:
         training_file=file.id,
         seed=3,
         suffix="tickets",
-        hyperparameters={"batch_size": 10},
+        hyperparameters={"batch_size": 20},
     )
 
 
@@ -81,19 +81,20 @@ def test_a_job_ends_with_a_model_and_its_figures(running: Running):
     client = running.client
     job = waited(running.served, submitted(client), step=STEPS + 1)
     assert job.status == "succeeded", (job, running.served.data)
-    assert job.fine_tuned_model == f"ft:gpt-4o-mini-2024-07-18:luthier:tickets:{job.id.removeprefix('ftjob-')[:8]}"
+    assert job.fine_tuned_model == f"ft:gpt-4o-mini-2024-07-18:luthier:tickets:{job.id.removeprefix('ftjob-')[:12]}"
     assert job.fine_tuned_model in {model.id for model in client.models.list()}
-    assert job.hyperparameters.batch_size == 10 and job.hyperparameters.n_epochs == 1 and job.trained_tokens
+    assert job.hyperparameters.batch_size == 20 and job.hyperparameters.n_epochs == 2 and job.trained_tokens
     table = list(csv.DictReader(io.StringIO(client.files.content(job.result_files[0]).read().decode())))
     assert [int(row["step"]) for row in table] == [1, 2, 3, 4]
     assert float(table[-1]["train_loss"]) < float(table[0]["train_loss"])
     figures = [event for event in client.fine_tuning.jobs.list_events(job.id) if event.type == "metrics"]
     assert [event.data["step"] for event in figures] == [4, 3, 2, 1]  # type: ignore[index]
-    (checkpoint,) = client.fine_tuning.jobs.checkpoints.list(job.id)
-    assert checkpoint.step_number == STEPS and checkpoint.metrics.train_loss == float(table[-1]["train_loss"])
+    checkpoint, first = client.fine_tuning.jobs.checkpoints.list(job.id, limit=1)
+    assert (checkpoint.step_number, first.step_number) == (STEPS, 2)
+    assert checkpoint.metrics.train_loss == float(table[-1]["train_loss"])
     assert client.models.retrieve(checkpoint.fine_tuned_model_checkpoint).id == checkpoint.fine_tuned_model_checkpoint
     settings = running.run_of(job).config.read_text()
-    assert "test_share: 0.0" in settings and "batch_rows: 10" in settings
+    assert "test_share: 0.0" in settings and "batch_rows: 20" in settings
     running.undisturbed = job.id
 
 

@@ -95,7 +95,7 @@ def test_what_was_chosen_is_told_in_whole_epochs_and_rows(desk: Bench, tmp_path:
 )  # fmt: skip
 def test_a_tuned_model_is_named_in_openais_form(desk: Bench, model: str, suffix: str | None, wanted: str):
     job = desk.jobs.create(desk.submission(uploaded(desk), model=model, request={"suffix": suffix}))
-    assert tuned_name(job) == wanted + job.id.removeprefix("ftjob-")[:8]
+    assert tuned_name(job) == wanted + job.id.removeprefix("ftjob-")[:12]
 
 
 @pytest.mark.parametrize(

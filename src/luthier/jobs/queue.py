@@ -109,13 +109,10 @@ class Queue:
 
     def running(self, job_id: str, token: int, attempt: int) -> None:
         """Say that training has begun, or goes on."""
+        words = "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on: attempt {attempt}"
         with self._database.writing() as connection:
             self._change(connection, job_id, token, status="running")
-            say(
-                connection,
-                job_id,
-                "Fine-tuning job started" if attempt == 1 else f"Fine-tuning job goes on: attempt {attempt}",
-            )
+            say(connection, job_id, words)
 
     def planned(self, job_id: str, token: int, hyperparameters: JsonObject, estimated_finish: int) -> None:
         """Write down what was chosen for what the request left open, and when the end is expected."""

@@ -162,7 +162,7 @@ class _Training:
         if code == 0:
             self._succeed()
         elif code in (1, 2):
-            self.queue.fail(self.job.id, self.token, _failure(self.place / LOG, code))
+            self.queue.fail(self.job.id, self.token, _failure(self.place / LOG, code, self.folder))
         else:  # killed from outside, as when memory runs out: no fault of the job
             self.queue.lose(self.job.id, self.token)
 
@@ -188,7 +188,7 @@ def tuned_name(job: JobRecord) -> str:
     asked = str(job.request.get("suffix") or "")
     suffix = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in asked)
     base = job.model.split(":")[1] if job.model.startswith("ft:") else job.model
-    return f"ft:{base}:luthier:{suffix}:{job.id.removeprefix('ftjob-')[:8]}"
+    return f"ft:{base}:luthier:{suffix}:{job.id.removeprefix('ftjob-')[:12]}"
 
 
 def main() -> None:
@@ -225,10 +225,10 @@ def _stop(trainer: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _failure(log: Path, code: int) -> JsonObject:
-    """Return what the trainer said last, as the API writes errors."""
-    said = log.read_text(encoding="utf-8", errors="replace").rpartition("luthier: ")[2].strip()[:2000]
-    message = said or f"the training ended with the code {code}"
+def _failure(log: Path, code: int, folder: DataFolder) -> JsonObject:
+    """Return what the trainer said last, as the API writes errors; where the server's folder lies is its own affair."""
+    said = log.read_text(encoding="utf-8", errors="replace").rpartition("luthier: ")[2].strip()
+    message = said.replace(f"{folder.path}/", "")[:2000] or f"the training ended with the code {code}"
     if any(words in message for words in _DISK_FULL):
         return _error("disk_full", message)
     return _error("training_failed" if code == 1 else "invalid_request", message)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal, TypeVar
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic import JsonValue as AnyJson
 from starlette.requests import ClientDisconnect, Request
@@ -121,6 +122,17 @@ def limit_of(request: Request, default: int, most: int) -> int:
             400, f"Invalid 'limit': expected an integer from 1 to {most}.", param="limit", code="invalid_value"
         )
     return int(text)
+
+
+def after_of(request: Request, table: sa.Table) -> int | None:
+    """Return the place in its table of the row behind which a page begins; raise ApiError when there is none."""
+    after = request.query_params.get("after")
+    if after is None:
+        return None
+    number = control_of(request).jobs.number_of(table, after)
+    if number is None:
+        raise ApiError(400, f"Invalid 'after': there is no {after}.", param="after", code="invalid_value")
+    return number
 
 
 def one_of(request: Request, name: str, choices: tuple[str, ...], default: str) -> str:

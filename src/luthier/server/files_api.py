@@ -7,7 +7,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from luthier.jobs.files import Arrived
 from luthier.jobs.records import FileRecord
 from luthier.jobs.tables import files
-from luthier.server.bodies import limit_of, one_of
+from luthier.server.bodies import after_of, limit_of, one_of
 from luthier.server.control import caller, control_of
 from luthier.server.errors import ApiError, not_found
 from luthier.server.uploads import receive
@@ -33,12 +33,12 @@ def list_files(request: Request) -> Response:
     control, key = control_of(request), caller(request)
     limit = limit_of(request, 10_000, 10_000)
     ascending = one_of(request, "order", ("asc", "desc"), "desc") == "asc"
-    after = request.query_params.get("after")
-    number = None if after is None else control.jobs.number_of(files, after)
-    if after is not None and number is None:
-        raise ApiError(400, f"Invalid 'after': there is no file {after}.", param="after", code="invalid_value")
     page = control.files.listed(
-        key.project_id, number, limit, purpose=request.query_params.get("purpose"), ascending=ascending
+        key.project_id,
+        after_of(request, files),
+        limit,
+        purpose=request.query_params.get("purpose"),
+        ascending=ascending,
     )
     return JSONResponse(listed(page, file_object))
 

@@ -2,7 +2,6 @@
 
 import secrets
 
-import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,7 +10,7 @@ from luthier.core.types import JsonObject
 from luthier.jobs.records import JobRecord
 from luthier.jobs.submit import FileGone, KeyReused, QueueFull, Submission
 from luthier.jobs.tables import checkpoints, events, jobs
-from luthier.server.bodies import JobRequest, checked, json_body, limit_of
+from luthier.server.bodies import JobRequest, after_of, checked, json_body, limit_of
 from luthier.server.catalogue import start_of
 from luthier.server.control import caller, control_of
 from luthier.server.errors import ApiError, not_found, not_here
@@ -31,7 +30,7 @@ async def create(request: Request) -> Response:
 
 def list_jobs(request: Request) -> Response:
     """List a project's jobs."""
-    number, limit = _after(request, jobs), limit_of(request, 20, 100)
+    number, limit = after_of(request, jobs), limit_of(request, 20, 100)
     wanted: JsonObject = {
         name[len("metadata[") : -1]: value
         for name, value in request.query_params.items()
@@ -64,13 +63,13 @@ def cancel(request: Request) -> Response:
 
 def list_events(request: Request) -> Response:
     """List a job's events, newest first."""
-    job, number, limit = _job(request), _after(request, events), limit_of(request, 20, 1000)
+    job, number, limit = _job(request), after_of(request, events), limit_of(request, 20, 1000)
     return JSONResponse(listed(control_of(request).jobs.events(job.id, number, limit), event_object))
 
 
 def list_checkpoints(request: Request) -> Response:
     """List a job's checkpoints, newest first."""
-    job, number, limit = _job(request), _after(request, checkpoints), limit_of(request, 10, 100)
+    job, number, limit = _job(request), after_of(request, checkpoints), limit_of(request, 10, 100)
     return JSONResponse(listed(control_of(request).jobs.checkpoints(job.id, number, limit), checkpoint_object))
 
 
@@ -80,16 +79,6 @@ def _job(request: Request) -> JobRecord:
     if found is None:
         raise not_found("fine-tuning job", job_id, "fine_tuning_job_id")
     return found
-
-
-def _after(request: Request, table: sa.Table) -> int | None:
-    after = request.query_params.get("after")
-    if after is None:
-        return None
-    number = control_of(request).jobs.number_of(table, after)
-    if number is None:
-        raise ApiError(400, f"Invalid 'after': there is no {after}.", param="after", code="invalid_value")
-    return number
 
 
 def _created(request: Request, body: JsonObject) -> JobRecord:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from luthier.server.control import Control, control_of
+from luthier.server.control import Counters, control_of
 
 
 def healthz(request: Request) -> Response:
@@ -22,13 +23,15 @@ def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Tell the figures in Prometheus' text format."""
-    return PlainTextResponse("\n".join(_lines(control_of(request))) + "\n", media_type="text/plain; version=0.0.4")
+    control = control_of(request)
+    jobs = await run_in_threadpool(control.jobs.counts)
+    text = "\n".join(_lines(control.counters, jobs)) + "\n"
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
-def _lines(control: Control) -> Iterator[str]:
-    counters = control.counters
+def _lines(counters: Counters, jobs: dict[str, int]) -> Iterator[str]:
     yield "# TYPE luthier_requests_total counter"
     for (route, method, status), count in sorted(counters.requests.items()):
         yield f'luthier_requests_total{{route="{route}",method="{method}",status="{status}"}} {count}'
@@ -40,5 +43,5 @@ def _lines(control: Control) -> Iterator[str]:
     yield "# TYPE luthier_uploaded_bytes_total counter"
     yield f"luthier_uploaded_bytes_total {counters.uploaded_bytes}"
     yield "# TYPE luthier_jobs gauge"
-    for status, count in sorted(control.jobs.counts().items()):
+    for status, count in sorted(jobs.items()):
         yield f'luthier_jobs{{status="{status}"}} {count}'

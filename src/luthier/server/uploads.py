@@ -25,13 +25,11 @@ class Form:
     """The fields of a form and the one file in it, which lies in the data folder."""
 
     def __init__(self, boundary: bytes, path: Path, most_file_bytes: int) -> None:
-        self._parser = MultipartParser(
-            boundary, {
+        self._parser = MultipartParser(boundary, {
             "on_part_begin": self._part_begins, "on_part_data": self._part_data, "on_part_end": self._part_ends,
             "on_header_field": self._header_name, "on_header_value": self._header_value, "on_header_end": self._header_ends,
             "on_headers_finished": self._headers_end, "on_end": self._end,
-        }, max_header_count=_MOST_HEADERS, max_header_size=_HEADER_BYTES,
-        )  # fmt: skip
+        }, max_header_count=_MOST_HEADERS, max_header_size=_HEADER_BYTES)  # fmt: skip
         self.fields: dict[str, str] = {}
         self.filename = ""
         self.is_whole = False
