@@ -197,16 +197,19 @@ def test_a_secret_is_quoted_by_no_check_and_stands_in_no_report(tmp_path: Path):
     assert card not in called.out and card not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_ctrl_c_ends_a_look_at_once_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_look_at_once_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+):
     path = write(tmp_path / "rows.jsonl", rows(20_000))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     process = start("check", path, "--fix", tmp_path / "clean.jsonl")
     assert process.stderr is not None and "columns" in process.stderr.readline()  # it has begun to read
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     began = time.monotonic()
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "") and "stopped; nothing was written" in err
+    assert (process.returncode, out) == (code, "") and "stopped; nothing was written" in err
     assert time.monotonic() - began < 10  # 0.7 s on an idle machine
     assert list((tmp_path / "temporary").iterdir()) == [] and not (tmp_path / "clean.jsonl").exists()
 

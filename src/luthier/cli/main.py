@@ -117,7 +117,7 @@ def check(
     if decisions is not None and fix is None:
         raise typer.BadParameter("name the file to write with --fix OUT.jsonl", param_hint="--decisions")
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
-    signal.signal(signal.SIGINT, _stop_looking)
+    _end_when_asked()
     if fix is not None and decisions is not None:
         sums = mend.apply(settings.data, decisions, fix, Voice())
         _print({**sums} if json else str(fix))
@@ -151,7 +151,7 @@ def split(
     from luthier.recipes.voice import Voice
 
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group))
-    signal.signal(signal.SIGINT, _stop_looking)
+    _end_when_asked()
     certificate = recipe.split(None, settings, out, Voice())
     _print(certificate if json else str(out))
 
@@ -315,6 +315,12 @@ def main() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number, "stopped; what was finished is kept. Go on with: luthier resume RUN")
+
+
+def _end_when_asked() -> None:
+    """End at once at Ctrl-C and SIGTERM, for there is no run to go on with."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop_looking)
 
 
 def _stop_looking(number: int, frame: FrameType | None) -> None:

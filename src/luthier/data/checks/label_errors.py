@@ -43,7 +43,7 @@ _NEAR_DUPLICATE = 0.8
 # Fetching one row takes as long as reading this many in order.
 _FETCHED = 8
 # Below this a model tells the labels hardly better than who always says the commonest, and its doubts mean nothing.
-_LEAST_SKILL = 0.2
+_LEAST_SKILL = 0.35
 _FALSE_DOUBTS = 0.01
 _LEAST_SURE, _MOST_SURE, _SUREST = 0.3, 0.8, 0.95
 _TILT = 0.4
