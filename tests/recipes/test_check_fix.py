@@ -237,3 +237,13 @@ def test_rows_of_several_columns_and_of_turns_keep_their_shape(tmp_path: Path):
     assert luthier("check", chats, "--fix", out, *SKIP).code in (0, 3)
     assert Counter(turn["content"] for turn in lines(out)[0]["messages"]) == Counter(["Hi.", "Hello."])
     assert lines(out)[0]["id"] == 7
+
+
+def test_a_report_of_decisions_that_are_applied_is_refused_rather_than_left_out(tmp_path: Path):
+    fixed(tmp_path)
+    called = luthier(
+        "check", tmp_path / "rows.jsonl", "--fix", tmp_path / "final.jsonl",
+        "--decisions", tmp_path / "decisions.jsonl", "--report", tmp_path / "page.html",
+    )  # fmt: skip
+    assert called.code == 2 and "no check looks where decisions are applied" in " ".join(called.err.split())
+    assert not (tmp_path / "final.jsonl").exists() and not (tmp_path / "page.html").exists()

@@ -116,6 +116,8 @@ def check(
 
     if decisions is not None and fix is None:
         raise typer.BadParameter("name the file to write with --fix OUT.jsonl", param_hint="--decisions")
+    if decisions is not None and report is not None:
+        raise typer.BadParameter("no check looks where decisions are applied; leave it out", param_hint="--report")
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
     _end_when_asked()
     if fix is not None and decisions is not None:
