@@ -49,6 +49,26 @@ def test_head_equals_reference_at_the_borders_of_chunks(num_targets):
     )
 
 
+@pytest.mark.parametrize("bend", [head.Bend(4.0), head.Bend(cap=3.0), head.Bend(0.5, 2.0)])
+def test_head_bends_logits_as_plain_torch_does(bend):
+    index_T, target_T, weight_T = targets(600, 40, 96, seed=7)
+    results = []
+    for ours in (True, False):
+        hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
+        if ours:
+            loss = head.weighted_nll(hidden, index_T, target_T, weight_T, weight, bend)
+        else:
+            logits = hidden[index_T] @ weight.t() / bend.divisor
+            logits = logits if bend.cap is None else bend.cap * torch.tanh(logits / bend.cap)
+            loss = (torch.nn.functional.cross_entropy(logits, target_T, reduction="none") * weight_T).sum()
+        loss.backward()
+        results.append((loss.detach(), hidden.grad, weight.grad))
+    for ours, truth in zip(*results, strict=True):
+        assert torch.linalg.vector_norm(ours - truth) <= 1e-5 * torch.linalg.vector_norm(truth)
+    logp = head.target_logp(leaf(40, 16, seed=1), index_T, target_T, leaf(96, 16, seed=2), bend)
+    assert -(logp * weight_T).sum().item() == pytest.approx(results[1][0].item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(("wants_hidden", "wants_weight"), [(True, False), (False, True)])
 def test_head_gives_only_the_gradients_that_are_asked_for(wants_hidden, wants_weight):
     hidden, weight = (

@@ -2,8 +2,8 @@
 
 The decoder runs once over the batch and only the trained positions go through the output
 layer (`kernels/head.py`). Whether that equals the model's own logits is proven on a batch before
-training; a model whose logits are scaled or capped behind the output layer takes the slow path
-through the model's own forward. Shapes as in `data/loader.py`.
+training; a model that changes its logits behind the output layer in a way that the head does not know takes the
+slow path through the model's own forward. Shapes as in `data/loader.py`.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,10 +20,7 @@ from luthier.kernels import attention, branching, head, tree_attention
 _Inputs = dict[str, torch.Tensor | attention.Runs | tree_attention.Blocks]
 _Branches = dict[str, torch.Tensor | branching.BranchingCache]
 
-_LOGIT_TRANSFORMS = {
-    "final_logit_softcapping": None, "logits_scaling": 1.0, "logit_scale": 1.0, "lm_head_multiplier": 1.0,
-    "logits_scaling_factor": 1.0, "output_multiplier_scale": 1.0,
-}  # fmt: skip
+_UNKNOWN_TRANSFORMS = ("logit_scale", "lm_head_multiplier", "logits_scaling_factor", "output_multiplier_scale")
 
 
 class Policy:
@@ -34,7 +31,7 @@ class Policy:
         self.stock = stock_model(model)
         self.decoder = self.stock.get_decoder()
         self.head = _output_layer(self.stock)
-        self.fused = head_is_plain(self.stock)
+        self.bend = bend_of(self.stock)
         self._run: Callable[..., torch.Tensor] = (
             torch.compile(self._hidden, dynamic=False) if compiled else self._hidden
         )
@@ -47,17 +44,17 @@ class Policy:
     def weighted_nll(self, batch: Batch) -> torch.Tensor:
         """Return the sum over targets of weight times negative log-probability, a float32 scalar with gradients."""
         index_T, target_T, weight_T = self._targets(batch)
-        if not self.fused:
+        if self.bend is None:
             return -(self._stock_logp(batch, index_T, target_T) * weight_T).sum()
-        return head.weighted_nll(self._states(batch), index_T, target_T, weight_T, self.head.weight)
+        return head.weighted_nll(self._states(batch), index_T, target_T, weight_T, self.head.weight, self.bend)
 
     @torch.no_grad()
     def logp(self, batch: Batch) -> torch.Tensor:
         """Return the log-probability of each target, float32 of shape T, without gradients."""
         index_T, target_T, _ = self._targets(batch)
-        if not self.fused:
+        if self.bend is None:
             return self._stock_logp(batch, index_T, target_T)
-        return head.target_logp(self._states(batch), index_T, target_T, self.head.weight)
+        return head.target_logp(self._states(batch), index_T, target_T, self.head.weight, self.bend)
 
     @torch.no_grad()
     def prove(self, batch: Batch) -> dict[str, float]:
@@ -184,12 +181,14 @@ def _output_layer(model: PreTrainedModel) -> torch.nn.Linear:
     return head
 
 
-def head_is_plain(model: PreTrainedModel) -> bool:
-    """Tell whether the logits are the output layer's product with the last hidden state and nothing else."""
+def bend_of(model: PreTrainedModel) -> head.Bend | None:
+    """Return what the model does to the products of its output layer and its last hidden state, or None where that is not known."""
     settings = model.config.get_text_config().to_dict()
-    transformed = any(settings.get(key, neutral) not in (neutral, None) for key, neutral in _LOGIT_TRANSFORMS.items())
+    unknown = any(settings.get(key) not in (1.0, None) for key in _UNKNOWN_TRANSFORMS)
     output = model.get_output_embeddings()
-    return type(output) is torch.nn.Linear and output.bias is None and not transformed
+    if type(output) is not torch.nn.Linear or output.bias is not None or unknown:
+        return None
+    return head.Bend(settings.get("logits_scaling") or 1.0, settings.get("final_logit_softcapping"))
 
 
 def packable(config: PreTrainedConfig) -> bool:
