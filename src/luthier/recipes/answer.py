@@ -87,16 +87,16 @@ class Answering:
         """Return the arm's way of asking: its only one, the one chosen before, or the best on validation rows."""
         candidates = arm.candidates(self._material)
         if candidates == [AS_THE_ROWS_STAND]:
-            self._describe(name, arm.description)
+            self._describe(name, arm, arm.description)
             return AS_THE_ROWS_STAND
-        key = choice_key(name, candidates, self._material)
+        key = choice_key(name, candidates, self._material, self._job.settings.generate)
         known = read_choices(self._job.run).get(name)
         if not isinstance(known, dict) or known["key"] != key:
             self._forget(name)
             known = {**self._choose(name, arm, candidates, key), "key": key}
             record_choice(self._job.run, name, known)
             self._job.run.event("arm_chose", arm=name, chosen=known["chosen"], because=known["because"])
-            self._describe(name, f"{arm.description}; {known['chosen']}: {known['because']}")
+            self._describe(name, arm, f"{arm.description}; {known['chosen']}: {known['because']}")
         return next(one for one in candidates if one.name == known["chosen"])
 
     def _choose(self, name: str, arm: PromptingArm, candidates: Sequence[Candidate], key: str) -> JsonObject:
@@ -139,9 +139,11 @@ class Answering:
                 f"  {name}: at most {needed:,} requests to {settings.endpoint.url} for {settings.endpoint.model}"
             )
 
-    def _describe(self, name: str, note: str) -> None:
+    def _describe(self, name: str, arm: PromptingArm, note: str) -> None:
         if not self._job.run.arm_answers(name).exists():
-            self._job.run.event("arm_described", arm=name, note=note + words(self._job.settings.generate))
+            held = words(self._job.settings.generate)
+            how = held if arm.weights != "endpoint" else "; its answers are held to nothing" if held else ""
+            self._job.run.event("arm_described", arm=name, note=note + how)
 
     def _answerer(self, weights: Weights) -> Answerer:
         if self._loaded is None or self._loaded[0] != weights:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from luthier.config.settings import GenerateSettings
 from luthier.core.hashing import generator, json_hash
 from luthier.core.rundir import RunDir, write_json
 from luthier.core.types import JsonObject, JsonValue
@@ -74,15 +75,16 @@ def validation_order(asked: Sequence[Question], most: int, seed: int) -> list[Qu
     return [asked[place] for place in order.tolist()]
 
 
-def choice_key(arm: str, candidates: Sequence[Candidate], material: Material) -> str:
+def choice_key(arm: str, candidates: Sequence[Candidate], material: Material, decoding: GenerateSettings) -> str:
     """Return a hash of all that an arm's way of asking depends on besides the rows."""
     settings = material.settings.model_dump(
         mode="json", include={"dense", "examples", "added_tokens", "choosing_rows", "choosing_calls"}
     )
     endpoint = material.settings.endpoint
     address: list[JsonValue] = [endpoint.url, endpoint.model] if arm == "endpoint" else []
+    how = decoding.model_dump(mode="json", exclude={"batch_size"})
     texts: list[JsonValue] = [[*one] for one in (*material.sources.prompts, *material.sources.documents)]
-    return json_hash([[one.name for one in candidates], settings, address, texts])
+    return json_hash([[one.name for one in candidates], settings, address, texts, how])
 
 
 def read_choices(run: RunDir) -> JsonObject:

@@ -19,6 +19,7 @@ from luthier.data.ledger import read_ledger, summary_of
 from luthier.data.normal import normalized
 from luthier.recipes.answer import Answering
 from luthier.recipes.compare import resolve_grading, sealed_questions
+from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
 from luthier.recipes.opening import enter_look
@@ -47,6 +48,7 @@ def prospect(source: Source | None, settings: Settings, out: Path | None, voice:
         grader = resolve_grading(job, asked)
         untuned = [name for name in job.settings.compare.arms if name not in TRAINED]
         enter_look(job)
+        forget_other_decoding(job)
         answering = Answering(job, grader)
         for name in untuned:
             answering.arm(name, asked)

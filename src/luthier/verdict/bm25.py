@@ -26,6 +26,7 @@ class Bm25:
     """An index of texts; `weight_NW` holds what each word adds to the score of each text."""
 
     def __init__(self, texts: Sequence[str], k1: float = K1, b: float = B) -> None:
+        self._num_texts = len(texts)
         counts_NW, self._column = _counts(texts)
         length_N = np.asarray(counts_NW.sum(axis=1)).ravel()
         present_W = np.diff(np.asarray(counts_NW.indptr))
@@ -37,11 +38,12 @@ class Bm25:
 
     def scores(self, query: str) -> np.ndarray:
         """Return the score of every text; a word that the query repeats counts as often."""
-        score_N = np.zeros(self.weight_NW.shape[0])
-        starts, texts, weights = map(np.asarray, (self.weight_NW.indptr, self.weight_NW.indices, self.weight_NW.data))
+        score_N = np.zeros(self._num_texts)
+        starts: np.ndarray = np.asarray(self.weight_NW.indptr)
+        texts: np.ndarray = np.asarray(self.weight_NW.indices)
         for column in filter(None, (self._column.get(word) for word in words(query))):
             of_word = slice(starts[column], starts[column + 1])
-            score_N[texts[of_word]] += weights[of_word]
+            score_N[texts[of_word]] += self.weight_NW.data[of_word]
         return score_N
 
     def best(self, query: str, most: int) -> list[int]:

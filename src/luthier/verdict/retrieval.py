@@ -73,7 +73,7 @@ def candidates(material: Material, counts: Sequence[int] = COUNTS) -> list[Candi
 def sentence_vectors(model: str) -> Embed:
     """Return what embeds texts with a sentence-transformers model; raise SettingsError where that package is missing."""
     try:
-        from sentence_transformers import SentenceTransformer
+        from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise SettingsError(
             f"compare.dense: {model} needs the package sentence-transformers; install it with: pip install 'luthier[dense]'"
