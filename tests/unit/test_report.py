@@ -14,9 +14,13 @@ from luthier.core.types import JsonObject
 from luthier.graders import accuracy, json_fields
 from luthier.verdict.answers import AnswerRow, arm_summary
 from luthier.verdict.conclude import STARTER_CAUTION, Circumstances, conclude
+from luthier.verdict.cost import Prices, cost_of_arm, earned_back
 from luthier.verdict.curves import Point, axis_ends, loss_curves, loss_points
 from luthier.verdict.figures import duration, memory, scale_of
+from luthier.verdict.overfit import near_and_far
 from luthier.verdict.report import ReportInputs, write_report
+from luthier.verdict.slices import slices
+from luthier.verdict.stats import Sample
 from luthier.verdict.table import terminal_table
 
 EVIL = '<script>alert("x")</script> & <img src=http://evil.example/x.png>'
@@ -51,8 +55,26 @@ def verdict_of(arms: dict[str, list[AnswerRow]], grader: accuracy.Grader | json_
         "differences": differences,
         "plan": {"seconds": 60.0, "memory_bytes": 2**30},
         "measured": {"seconds": 72.5, "memory_bytes": 2**29, "tokens_per_second": 5120.4},
-        "outcome": end.outcome,
-        "because": end.because,
+        **end.as_entries(),
+        **closer_look(arms, scores),
+    }
+
+
+def closer_look(arms: dict[str, list[AnswerRow]], scores: dict[str, np.ndarray]) -> JsonObject:
+    """What the recipe adds from opening, probing and pricing, with hostile texts where texts go."""
+    sample, count = Sample(np.arange(len(scores["tuned"])), 100, 0), len(scores["tuned"])
+    remembered = {"rows": 1, "of": 3, "span_words": 12, "longest_words": 14, "example": {"row": "id1", "text": EVIL}}
+    return {
+        "margin": 0.01,
+        "clusters": count,
+        "looks": {"test": "ab", "count": 4},
+        "declared": {"grader": "accuracy", "primary": "tuned", "against": [EVIL], "method": "paired", "margin": 0.01},
+        "overfit": {
+            "arm": "tuned",
+            "memorized": remembered,
+            "nearness": near_and_far(scores, np.linspace(0, 1, count), sample),
+        },
+        "slices": [*slices(arms["tuned"], scores, "tuned", sample)],
     }
 
 
@@ -63,6 +85,13 @@ def labels() -> tuple[JsonObject, ReportInputs]:
         "classical": answers(accuracy.Grader(), ["card"] * 40, wanted),
         "tuned": answers(accuracy.Grader(), wanted[:38] + [f"no {EVIL}"] * 2, wanted),
     }
+    verdict = verdict_of(arms, accuracy.Grader(), "accuracy")
+    prices = Prices(currency="EUR", per_hour=1.0)
+    for arm in verdict["arms"].values():
+        arm["seconds"], arm["tokens_in"] = 4.0, 100
+        arm["cost"] = cost_of_arm(arm, 40, [0.1, 0.2], prices.of_arm("tuned"))
+    verdict["arms"]["classical"]["cost"]["money_per_1000"] = 1.0
+    verdict["costs"] = earned_back(verdict["arms"], "tuned", "classical", prices, 3600)
     metrics = [{"step": step, "loss": (4.0 / step).hex()} for step in range(1, 50)]
     metrics[20]["validation_loss"] = (0.5).hex()
     metrics[40]["validation_loss"] = (0.3).hex()
@@ -70,7 +99,7 @@ def labels() -> tuple[JsonObject, ReportInputs]:
     extra = ReportInputs(
         arms, metrics, f"train:\n  lr: 0.1 # {EVIL}", "starter", EVIL, {"classical": EVIL}, on_training
     )
-    return verdict_of(arms, accuracy.Grader(), "accuracy"), extra
+    return verdict, extra
 
 
 def written(path: Path, verdict: JsonObject, extra: ReportInputs) -> str:
@@ -136,6 +165,12 @@ def test_the_report_shows_every_part(tmp_path: Path, labels: tuple[JsonObject, R
         "On 200 rows that it was trained on",
         "a gap of +5.0 points",
         "lr: 0.1",
+        "looked at 4 times",
+        "The longest, 14 words",
+        "most like a training question",
+        "label: card",
+        "The training cost 1.00 EUR",
+        "<mark>no &lt;script",
     ):
         assert words in page, words
     assert page.count('<div class="example">') == 10 + 2

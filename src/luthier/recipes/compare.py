@@ -124,7 +124,8 @@ def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
     measured = {
         key: training[key] for key in ("seconds", "memory_bytes", "tokens_per_second", "tokens", "steps", "best_step")
     }
-    costs = priced(job, objects(verdict["arms"]), float(str(training["seconds"])))
+    scale = scale_of(str(verdict["grader"]), bool(verdict.get("lower_is_better")))
+    costs = priced(job, objects(verdict["arms"]), scale, float(str(training["seconds"])))
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
         "costs": costs, "plan": job.plan, "measured": measured,

@@ -16,7 +16,7 @@ from luthier.recipes.opening import open_test
 from luthier.train.policy import Policy
 from luthier.verdict.answers import AnswerRow, write_answers
 from luthier.verdict.figures import scale_of
-from luthier.verdict.stats import Measure, Sample, interval, mean
+from luthier.verdict.stats import Measure, Sample, effective_rows, interval, mean
 
 GRADER = "bits_per_byte"
 
@@ -41,6 +41,7 @@ def verdict(job: Job) -> JsonObject:
         tokens = sum(len(sequence.tokens_L) for sequence in part.sequences)
         arms[name] = {
             "score": mean(scores[name], weights_R), "interval": [ends.low, ends.high],
+            "effective_rows": effective_rows(scores[name], clusters_R),
             "metrics": {"bits_per_byte": mean(scores[name], weights_R), "bytes": int(weights_R.sum())},
             "tokens_in": tokens, "tokens_out": 0, "seconds": seconds,
         }  # fmt: skip

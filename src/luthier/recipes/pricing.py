@@ -10,14 +10,15 @@ from luthier.data.store import count_stored
 from luthier.recipes.answerers import Answerer
 from luthier.recipes.job import Job
 from luthier.verdict.asking import Candidate
+from luthier.verdict.conclude import best_rival
 from luthier.verdict.cost import cost_of_arm, earned_back, read_prices
-from luthier.verdict.figures import number, objects
+from luthier.verdict.figures import Scale, objects
 from luthier.verdict.questions import Question
 from luthier.verdict.rules import TRAINED
 
 
-def priced(job: Job, arms: JsonObject, training_seconds: float) -> JsonObject | None:
-    """Add `cost` to every arm; return what the training earns back, None without prices or without two arms."""
+def priced(job: Job, arms: JsonObject, scale: Scale, training_seconds: float) -> JsonObject | None:
+    """Add `cost` to every arm; return what the training earns back against the best other arm, None without prices or without two arms."""
     path = job.settings.compare.price
     prices = None if path is None else read_prices(Path(path))
     timed = _timed(job)
@@ -26,11 +27,9 @@ def priced(job: Job, arms: JsonObject, training_seconds: float) -> JsonObject | 
         price = None if prices is None else prices.of_arm(name)
         objects(arm)["cost"] = cost_of_arm(objects(arm), rows, timed.get(name, ()), price)
     tuned = next((name for name in arms if name in TRAINED), None)
-    others = [name for name in arms if name not in TRAINED]
-    if prices is None or tuned is None or not others:
+    rival = best_rival(arms, scale)
+    if prices is None or tuned is None or rival is None:
         return None
-    # A classical model costs next to nothing, so what a tuned one replaces is the dearest of the others.
-    rival = max(others, key=lambda name: number(objects(arms[name])["cost"], "money_per_1000"))
     return earned_back(arms, tuned, rival, prices, training_seconds)
 
 

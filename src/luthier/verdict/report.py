@@ -65,8 +65,8 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
     rival = best_rival(arms, scale)
     body = (
         _opening(verdict, extra)
-        + why(verdict, scale)
         + _arms(verdict, arms, scale, extra)
+        + why(verdict, scale)
         + _data(objects(verdict["data"]))
         + _learning(verdict, arms, scale, extra)
         + _details(arms, rival)

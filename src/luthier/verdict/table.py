@@ -24,11 +24,12 @@ _ONLY_IN_THE_REPORT = {"cut_off", "precision", "recall", "f1", "unknown_labels",
 
 
 def terminal_table(verdict: JsonObject) -> Table:
-    """Return the arms, then their differences, then the sentence, as one table."""
+    """Return the arms, then their differences, then the sentence and what to do next, as one table."""
     scale = scale_of(str(verdict["grader"]), bool(verdict.get("lower_is_better")))
     arms = objects(verdict["arms"])
     metrics = _shown_metrics(arms)
-    table = Table(caption=Text(str(verdict["because"])), caption_justify="left", caption_style="bold")
+    said = "\n".join(str(verdict[key]) for key in ("because", "next") if key in verdict)
+    table = Table(caption=Text(said), caption_justify="left", caption_style="bold")
     table.add_column("arm", no_wrap=True)
     for heading in (scale.name, "95 % interval", *map(metric_name, metrics), "tokens in", "tokens out", "time"):
         table.add_column(heading, justify="right")
