@@ -47,7 +47,7 @@ def by_force(model: torch.nn.Module, prompt: Prompt, known: list[Label]) -> list
 
 @pytest.mark.parametrize(("make", "shared"), [(tiny_llama, 0), (tiny_llama, 40), (tiny_sliding, 0)])
 def test_the_search_finds_the_most_probable_label_of_all(make, shared: int) -> None:
-    model, known, asked = make(), labels(16), prompts(4, shared)
+    model, known, asked = make(), labels(40), prompts(6, shared)
     found = scorer(model, known, batch_size=6).score_batch(asked)
     for prompt, one in zip(asked, found):
         scores = by_force(model, prompt, known)

@@ -15,18 +15,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import nn
-from transformers import DynamicCache, PreTrainedConfig
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
 from luthier.generate.constrain import Grammar, masked
+from luthier.generate.growing import branched, growing_cache, side_by_side
 from luthier.generate.sample import greedy, sampled
+from luthier.kernels import decode_attention
 
 _ROWS = 64
 _TOKENS = 32_768
 _SHARED = 16
+_GROUP = 8
 _SHRINK = 0.9
 
 
@@ -56,11 +60,14 @@ class Running:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Generator[None]:
-    """Put the model into evaluation mode, and back into its own."""
+    """Put the model into evaluation mode, with attention made for decoding, and back into its own."""
     was_training = model.training
+    stock = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(stock, PreTrainedModel)
     model.eval()
     try:
-        yield
+        with decode_attention.used(stock):
+            yield
     finally:
         model.train(was_training)
 
@@ -216,31 +223,53 @@ class Engine:
 
     def cache(self) -> DynamicCache:
         """Make an empty cache for the model."""
-        return DynamicCache(config=self._config)
+        return growing_cache(self._config)
 
     def prefilled(self, batch: Sequence[Prompt]) -> Running:
-        """Run the prompts into a cache: what they share once, the rest side by side, padded on the left."""
+        """Run the prompts into a cache: what they share once, the rest side by side, padded on the left.
+
+        Some neighbours in length run at a time, so that little is padded; they meet in the cache of the whole batch.
+        """
         shared = self._shared(batch)
-        cache = self.cache()
+        size = _GROUP if self.attends_to_all else len(batch)
+        head = self.cache()
         if shared:
-            head = torch.tensor([batch[0].tokens[:shared]], device=self.device)
-            self.forward(head, torch.arange(shared, device=self.device)[None], None, cache)
-            cache.batch_repeat_interleave(len(batch))
+            tokens = torch.tensor([batch[0].tokens[:shared]], device=self.device)
+            self.forward(tokens, torch.arange(shared, device=self.device)[None], None, head)
+        groups = [batch[start : start + size] for start in range(0, len(batch), size)]
+        runs = [self._tails(group, shared, branched(head, self._config, len(group))) for group in groups]
+        if len(runs) == 1:
+            return runs[0]
+        mask_BT, _ = self._padding(batch, shared)
+        return Running(
+            list(range(len(batch))), side_by_side([run.cache for run in runs], self._config, shared), mask_BT,
+            torch.cat([run.position_B for run in runs]), torch.cat([run.logits_BV for run in runs]),
+        )  # fmt: skip
+
+    def _tails(self, batch: Sequence[Prompt], shared: int, cache: DynamicCache) -> Running:
+        """Run what the prompts do not share behind a cache of what they do."""
+        mask_BT, position_BT = self._padding(batch, shared)
+        longest = position_BT.shape[1]
+        tails = [prompt.tokens[shared:] for prompt in batch]
+        tokens_BT = torch.tensor([[*[self._pad] * (longest - len(tail)), *tail] for tail in tails], device=self.device)
+        known = None if mask_BT is None else mask_BT[:, : shared + longest]
+        logits_B1V = self.forward(tokens_BT, position_BT, known, cache)
+        return Running(list(range(len(batch))), cache, mask_BT, position_BT[:, -1], logits_B1V[:, -1])
+
+    def _padding(self, batch: Sequence[Prompt], shared: int) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Return the mask of prompts padded between what is shared and the rest, with room for answers, and positions."""
         lengths = [len(prompt.tokens) - shared for prompt in batch]
         longest = max(lengths)
-        tokens = [[self._pad] * (longest - n) + list(prompt.tokens[shared:]) for n, prompt in zip(lengths, batch)]
-        padding_B1 = torch.tensor([[longest - n] for n in lengths], device=self.device)
+        padding_B1 = torch.tensor([[longest - length] for length in lengths], device=self.device)
         place_1T = torch.arange(longest, device=self.device)[None]
         position_BT = (place_1T - padding_B1).clamp(min=0) + shared
-        mask_BT = None
-        if min(lengths) != longest:
-            ones = [
-                torch.ones(len(batch), n, dtype=torch.long, device=self.device) for n in (shared, self._max_new_tokens)
-            ]
-            mask_BT = torch.cat([ones[0], (place_1T >= padding_B1).long(), ones[1]], dim=1)
-        known = None if mask_BT is None else mask_BT[:, : shared + longest]
-        logits_B1V = self.forward(torch.tensor(tokens, device=self.device), position_BT, known, cache)
-        return Running(list(range(len(batch))), cache, mask_BT, position_BT[:, -1], logits_B1V[:, -1])
+        if min(lengths) == longest:
+            return None, position_BT
+        before, behind = (
+            torch.ones(len(batch), size, dtype=torch.long, device=self.device)
+            for size in (shared, self._max_new_tokens)
+        )
+        return torch.cat([before, (place_1T >= padding_B1).long(), behind], dim=1), position_BT
 
     def _shared(self, batch: Sequence[Prompt]) -> int:
         """Count the tokens that all prompts begin with, one less than the shortest; 0 where sharing does not pay.

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from transformers import DynamicCache, PreTrainedConfig
+from peft import PeftModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 from luthier.generate.adapters import Adapters
+from luthier.generate.growing import growing_cache
 from luthier.generate.prefix import PIECE, PrefixCache
 from luthier.generate.slots import Slots, Window
+from luthier.kernels import decode_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class SeparateRows:
         logits = []
         for one in asked:
             self._adapters.use(one.adapter)
-            cache = DynamicCache(config=self._config)
+            cache = growing_cache(self._config)
             logits.append(self._forward(one, cache, one.tokens, 0))
             self._rows.append((one, cache, len(one.tokens)))
         return torch.cat(logits), [0] * len(asked)
@@ -191,9 +194,12 @@ class SeparateRows:
 
 
 def rows_for(adapters: Adapters, prefix_bytes: int) -> Rows:
-    """Return the rows that the model's layers allow."""
+    """Return the rows that the model's layers allow; the model decodes with attention made for it from now on."""
     config = adapters.model.config
     assert isinstance(config, PreTrainedConfig)
+    stock = adapters.model.get_base_model() if isinstance(adapters.model, PeftModel) else adapters.model
+    assert isinstance(stock, PreTrainedModel)
+    decode_attention.use(stock)
     empty = DynamicCache(config=config)
     if empty.is_croppable and not any(empty.is_sliding):
         return PooledRows(adapters, config, prefix_bytes)

@@ -37,7 +37,7 @@ def used(model: PreTrainedModel) -> Generator[None]:
     try:
         yield
     finally:
-        if model.config._attn_implementation != before:
+        if before is not None and model.config._attn_implementation != before:
             model.set_attn_implementation(before)
 
 
@@ -55,7 +55,8 @@ def decode_attention(
     """Attend with one query a head over all keys that the mask shows; returns B x 1 x N x E."""
     if query_BNTE.shape[2] != 1 or dropout or any(options.get(name) is not None for name in _NOT_COMPUTED):
         return sdpa_attention_forward(
-            module, query_BNTE, key_BHLE, value_BHLE, attention_mask, dropout=dropout, scaling=scaling, **options
+            module, query_BNTE, key_BHLE, value_BHLE, attention_mask, dropout=dropout, scaling=scaling,
+            **options,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
     rows, heads = key_BHLE.shape[:2]
     scale = query_BNTE.shape[-1] ** -0.5 if scaling is None else scaling
