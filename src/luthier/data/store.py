@@ -98,7 +98,8 @@ def read_stored(path: Path) -> Iterator[Row]:
 def stored_row(stored: JsonObject) -> Row:
     """Return the row that an entry of a stored file holds; files of older versions have no `unread`."""
     content = content_from_json(json.loads(stored["content"]))  # type: ignore[arg-type]
-    unread = tuple(UnreadKey(*entry) for entry in json.loads(stored.get("unread") or "[]"))  # type: ignore[arg-type]
+    kept = stored.get("unread")
+    unread = () if kept is None else tuple(UnreadKey(*entry) for entry in json.loads(kept))  # type: ignore[arg-type]
     return Row(stored["id"], stored["file"], stored["line"], stored["record"], content, stored["group"], unread)  # type: ignore[arg-type]
 
 
