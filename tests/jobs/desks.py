@@ -43,9 +43,9 @@ class Bench:
         assert claim is not None
         return claim
 
-    def queued_job(self, file: FileRecord) -> JobRecord:
+    def queued_job(self, file: FileRecord, seed: int = 1) -> JobRecord:
         """Return a job whose files have been looked at."""
-        job = self.jobs.create(self.submission(file))
+        job = self.jobs.create(self.submission(file, seed=seed))
         claim = self.claimed("validate")
         assert claim.job.id == job.id
         self.queue.queued(job.id, claim.token)

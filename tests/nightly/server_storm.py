@@ -23,7 +23,7 @@ def test_five_hundred_jobs_survive_three_hundred_kills(tmp_path: Path):
         tmp_path / "data", num_jobs=int(os.environ.get("STORM_JOBS", "500")), num_workers=4,
         num_kills=int(os.environ.get("STORM_KILLS", "300")), seed=2,
     )  # fmt: skip
-    assert sum(job.status == "succeeded" for job in jobs) > 0.9 * len(jobs)
+    assert sum(job.status == "succeeded" for job in jobs) > len(jobs) / 2
     check(desk, jobs)
 
 

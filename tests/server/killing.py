@@ -12,6 +12,7 @@ from desks import Bench, bench, uploaded
 from luthier.config.serving import ServeSettings, as_json
 from luthier.core.rundir import write_json
 from luthier.jobs.processes import ProcessName
+from luthier.jobs.queue import MOST_ATTEMPTS
 from luthier.jobs.records import FINAL, JobRecord
 from luthier.jobs.submit import TRAINING
 from luthier.server.scheduler import Scheduler
@@ -27,9 +28,9 @@ def acting_bench(path: Path) -> Bench:
     return desk
 
 
-def ready_job(desk: Bench) -> JobRecord:
+def ready_job(desk: Bench, seed: int = 1) -> JobRecord:
     """Return a job that waits to be trained."""
-    job = desk.queued_job(uploaded(desk))
+    job = desk.queued_job(uploaded(desk), seed=seed)
     (desk.folder.job(job.id) / f"{TRAINING}.rows").write_text("12")
     return job
 
@@ -62,6 +63,7 @@ def check(desk: Bench, jobs: list[JobRecord]) -> None:
         assert sum(text == "The job has successfully completed" for text in said) == (job.status == "succeeded")
         if job.status == "failed":  # as many kills as there are attempts
             assert job.error is not None and job.error["code"] == "worker_lost" and job.fine_tuned_model is None
+            assert job.attempt == MOST_ATTEMPTS
             continue
         assert job.status == "succeeded" and names.count(str(job.fine_tuned_model)) == 1
         (model,) = [model for model in desk.jobs.models(desk.project) if model.id == job.fine_tuned_model]

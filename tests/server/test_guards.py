@@ -1,6 +1,7 @@
 """Who may call, from where, and how much; what is written down about it."""
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from desks import bench
-from serving import Served
+from serving import Served, mint
 from starlette.routing import BaseRoute, Mount, Route
 
 from luthier.config.serving import ServeSettings
@@ -170,3 +171,29 @@ def test_the_control_plane_loads_no_torch():
     code = "import luthier.server.main, luthier.recipes.serve, sys; print(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "peft"} & set(loaded)
+
+
+def test_an_upload_that_the_disk_has_no_room_for_leaves_nothing(served: Served):
+    before = sorted((served.data / "files").iterdir())
+    body, headers = multipart(field("purpose"), FILE + b"x" * 900_000)
+    unlimited = resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (600_000, unlimited[1]))
+    try:
+        status, answer, answered = served.call("POST", "/v1/files", body, headers)
+    finally:
+        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert (status, answer["error"]["code"], answered["x-should-retry"]) == (507, "disk_full", "false")  # type: ignore[index]
+    assert list((served.data / "incoming").iterdir()) == [] and sorted((served.data / "files").iterdir()) == before
+    assert served.call("POST", "/v1/files", body, headers)[0] == 200
+
+
+def test_keys_are_made_listed_and_revoked_beside_a_running_server(served: Served):
+    secret = mint(served.data, "team-b")
+    assert served.call("GET", "/v1/models", headers={"Authorization": f"Bearer {secret}"})[0] == 200
+    listed = json.loads(serve_command("keys", "list", "--data", str(served.data), "--json").stdout)
+    (key,) = [key for key in listed if key["project"] == "team-b"]
+    assert key["last_used_at"] is not None and secret not in json.dumps(listed)
+    assert serve_command("keys", "revoke", key["id"], "--data", str(served.data)).returncode == 0
+    assert served.call("GET", "/v1/models", headers={"Authorization": f"Bearer {secret}"})[0] == 401
+    unknown = serve_command("keys", "revoke", "key_none", "--data", str(served.data))
+    assert unknown.returncode == 2 and "luthier keys list" in unknown.stderr

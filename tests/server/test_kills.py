@@ -9,6 +9,7 @@ import pytest
 from desks import Bench
 from killing import acting_bench, check, ready_job, storm
 
+from luthier.recipes.serve import Worker
 from luthier.server.scheduler import Scheduler
 
 
@@ -66,4 +67,21 @@ def test_a_server_that_stops_hands_its_jobs_to_the_next_one(acting: Bench):
     until(lambda: acting.now(job).finished_at is not None)
     second.stop()
     check(acting, [acting.now(job)])
+    assert acting.now(job).status == "succeeded"
+
+
+@pytest.mark.parametrize(("seed", "code"), [(1, "training_failed"), (2, "disk_full")])
+def test_what_a_trainer_says_last_is_the_jobs_error(acting: Bench, seed: int, code: str):
+    job = ready_job(acting, seed=seed)
+    Worker(acting.folder.path, job.id, acting.claimed("train").token, trainer="acting_failure").work("train")
+    ended = acting.now(job)
+    assert ended.status == "failed" and ended.error is not None and ended.error["code"] == code
+    assert str(acting.folder.path) not in str(ended.error["message"])
+
+
+def test_a_trainer_that_is_killed_is_started_again(acting: Bench):
+    job = ready_job(acting, seed=9)
+    Worker(acting.folder.path, job.id, acting.claimed("train").token, trainer="acting_failure").work("train")
+    assert (acting.now(job).status, acting.now(job).attempt) == ("running", 1)
+    Worker(acting.folder.path, job.id, acting.claimed("train").token, trainer="acting_trainer").work("train")
     assert acting.now(job).status == "succeeded"

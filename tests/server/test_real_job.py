@@ -42,8 +42,7 @@ class Running:
 
     def run_of(self, job: FineTuningJob) -> RunDir:
         """The run folder of a finished job."""
-        (place,) = attempts(DataFolder(self.data), job.id)
-        return open_run(place / "run")
+        return open_run(attempts(DataFolder(self.data), job.id)[-1] / "run")
 
 
 @pytest.fixture(scope="module")

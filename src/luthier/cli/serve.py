@@ -38,7 +38,7 @@ def create(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
 ) -> None:
     """Make a key and print it; it is shown only now."""
-    from luthier.server.main import opened_keys
+    from luthier.jobs.opening import opened_keys
 
     with opened_keys(data) as opened:
         secret, _ = opened.mint(project, name)
@@ -48,8 +48,8 @@ def create(
 @keys.command(name="list")
 def list_keys(data: Data = DATA, json: Json = False) -> None:
     """List the keys by their ids; what opens anything is not shown."""
+    from luthier.jobs.opening import opened_keys
     from luthier.jobs.words import as_json, as_lines
-    from luthier.server.main import opened_keys
 
     with opened_keys(data) as opened:
         listed = opened.listed()
@@ -62,7 +62,7 @@ def revoke(
     data: Data = DATA,
 ) -> None:
     """Make a key worthless at once."""
-    from luthier.server.main import opened_keys
+    from luthier.jobs.opening import opened_keys
 
     with opened_keys(data) as opened:
         opened.revoke(key)

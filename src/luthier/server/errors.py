@@ -28,7 +28,9 @@ class ApiError(LuthierError):
 
 def not_found(kind: str, name: str, param: str = "id") -> ApiError:
     """Return the error for an id that does not exist, or belongs to another project, which must look the same."""
-    return ApiError(404, f"No such {kind}: {name}", param=param, code=f"{kind.replace(' ', '_')}_not_found")
+    return ApiError(
+        404, f"No such {kind}: {name}", param=param, code=f"{kind.replace(' ', '_').replace('-', '_')}_not_found"
+    )
 
 
 def not_here(what: str, instead: str) -> ApiError:

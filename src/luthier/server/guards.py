@@ -5,6 +5,7 @@ went wrong into an answer. `SameSite` refuses names that a browser was tricked i
 before everything under /v1.
 """
 
+import errno
 import json
 import logging
 import re
@@ -20,13 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.core.errors import ResourceError
 from luthier.server.control import Control
 from luthier.server.errors import ApiError
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -57,7 +58,7 @@ class Observed:
         try:
             await self._app(scope, receive, send_numbered)
         except Exception as error:
-            if not isinstance(error, ApiError | ResourceError):
+            if not isinstance(error, ApiError):
                 log.exception("request %s failed", request_id)
             if status:  # the answer has begun; all that is left is to break it off
                 raise
@@ -109,8 +110,8 @@ def answer(error: Exception) -> Response:
     """Return the answer to what went wrong; of what only we can mend it says nothing."""
     if isinstance(error, ApiError):
         return error.response()
-    if isinstance(error, ResourceError):
-        return ApiError(507, str(error), code="disk_full").response()
+    if (isinstance(error, OSError) and error.errno in _FULL) or "disk is full" in str(error):
+        return ApiError(507, "The server's disk is full; nothing was kept.", code="disk_full").response()
     return ApiError(500, "The server failed to answer; its log says why.", code="internal_error").response()
 
 

@@ -12,10 +12,9 @@ import uvicorn
 from luthier.config.serving import ServeSettings, as_json
 from luthier.core.errors import ResourceError, SettingsError, Stopped
 from luthier.core.rundir import write_atomically, write_json
-from luthier.jobs.database import Database
 from luthier.jobs.folder import DataFolder
 from luthier.jobs.keys import Keys
-from luthier.jobs.schema import migrate
+from luthier.jobs.opening import opened
 from luthier.server.app import application
 from luthier.server.catalogue import check_map
 from luthier.server.control import Control
@@ -24,6 +23,7 @@ from luthier.server.patience import protocol
 
 _GRACE_SECONDS = 20
 _HEADER_BYTES = 1 << 16
+_BACKLOG = 2048
 
 
 def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
@@ -49,28 +49,6 @@ def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
             uvicorn.Server(config).run(sockets=[listening])
 
 
-@contextmanager
-def opened(folder: DataFolder) -> Generator[Database]:
-    """Open the database of a data folder with the newest schema; raise RunFolderError when it is damaged."""
-    database = Database(folder.database)
-    try:
-        migrate(database)
-        database.check()
-        folder.database.chmod(0o600)
-        yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def opened_keys(data: Path) -> Generator[Keys]:
-    """Open the keys of a data folder, beside a server that may be running."""
-    folder = DataFolder(data)
-    folder.create()
-    with opened(folder) as database:
-        yield Keys(database)
-
-
 def _ensure_key(folder: DataFolder, keys: Keys, host: str) -> None:
     if keys.any_valid():
         return
@@ -93,6 +71,7 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(_BACKLOG)  # before the address is told, so that nobody who reads it is refused
         except OSError as error:
             raise ResourceError(
                 f"{host}:{port} cannot be served: {error.strerror}. Choose another --port or --host."

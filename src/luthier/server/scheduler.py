@@ -65,11 +65,10 @@ class Scheduler:
             if is_alive(worker):
                 os.kill(worker.pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
-        while any(is_alive(worker) for worker in workers) and time.monotonic() < deadline:
+        while (any(map(is_alive, workers)) or self._reap()) and time.monotonic() < deadline:
             time.sleep(0.05)
         for worker in workers:
             kill_group(worker)
-        self._reap()
 
     def rescue(self) -> int:
         """Take the jobs back whose workers are gone, and end what is left of those; return how many."""
@@ -109,5 +108,7 @@ class Scheduler:
         log = self._folder.job(claim.job.id) / "worker.log"
         return start_apart(arguments, log, child_environment(1))
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Bury the workers of this server that have ended; tell whether there are others."""
         self._children = [child for child in self._children if child.poll() is None]
+        return bool(self._children)
