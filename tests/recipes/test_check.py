@@ -214,6 +214,23 @@ def test_a_signal_ends_a_look_at_once_and_leaves_nothing_behind(
     assert list((tmp_path / "temporary").iterdir()) == [] and not (tmp_path / "clean.jsonl").exists()
 
 
+def test_the_report_draws_the_same_map_at_a_second_look_and_hides_rows_with_private_data(tmp_path: Path):
+    words = [
+        f"{start}{end}" for start in "bcdfghjklmnprst" for end in ("alo", "emi", "iru", "ona", "upe", "ade", "ito")
+    ]
+    card = "my card is 4111 1111 1111 1111"
+    asked = [
+        f"{words[n % 105]} {words[n * 7 % 105]} {words[n * n % 105]} {card if n % 2 else 'hm'}" for n in range(240)
+    ]
+    path = write(tmp_path / "rows.jsonl", [{"text": text, "label": f"queue {n % 4}"} for n, text in enumerate(asked)])
+    pages = [tmp_path / "one.html", tmp_path / "two.html"]
+    called = [luthier("check", path, "--report", page, *only("coverage", "private")) for page in pages]
+    assert "read 240 rows" in called[0].err and "read" not in called[1].err
+    one, two = (page.read_text(encoding="utf-8") for page in pages)
+    assert one == two and one.count("<circle") > 4 and "(holds private data)</title>" in one
+    assert "4111" not in one
+
+
 def test_the_bar_over_reading_knows_about_how_many_rows_there_are(tmp_path: Path):
     path = write(tmp_path / "rows.jsonl", rows(5000))
     assert likely_rows(path) == pytest.approx(5000, rel=0.05)
