@@ -93,8 +93,7 @@ def running(data: Path, settings: JsonObject | None = None) -> Iterator[Served]:
     try:
         yield served
     finally:
-        if served.process.poll() is None:
-            served.stop()
+        assert served.stop() == 0
 
 
 def mint(data: Path, project: str) -> str:

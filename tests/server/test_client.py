@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -166,6 +167,24 @@ def test_the_same_request_under_one_key_is_one_job(client: OpenAI, file_id: str)
     retried = client.fine_tuning.jobs.create(**asked, extra_headers={"x-stainless-retry-count": "1"})
     assert retried.id == first.id
     client.fine_tuning.jobs.cancel(first.id)
+
+
+def test_many_clients_at_once_get_a_job_each_and_one_for_one_key(served: Served, client: OpenAI, file_id: str):
+    asked = {"model": "starter", "training_file": file_id, "metadata": {"from": "many"}}
+
+    def submit(number: int) -> tuple[str, str]:
+        mine = served.client(retries=2)
+        own = mine.fine_tuning.jobs.create(**asked, suffix=f"n{number}")
+        shared = mine.fine_tuning.jobs.create(**asked, extra_headers={"Idempotency-Key": "shared"})
+        return own.id, shared.id
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(submit, range(32)))
+    jobs = {job.id for job in client.fine_tuning.jobs.list(metadata={"from": "many"}, limit=10)}
+    assert len({own for own, _ in made}) == 32 and len({shared for _, shared in made}) == 1
+    assert jobs == {job_id for pair in made for job_id in pair}
+    for job_id in jobs:
+        client.fine_tuning.jobs.cancel(job_id)
 
 
 def test_another_projects_things_do_not_exist(served: Served, client: OpenAI, file_id: str):

@@ -80,7 +80,11 @@ class SameSite:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             if _host(f"//{headers.get('host', '')}") not in self._hosts:
-                raise ApiError(421, "This server is not known by the host name that was asked for.", code="wrong_host")
+                raise ApiError(
+                    421,
+                    "This server is not known by that host name; its settings can add it to `hosts`.",
+                    code="wrong_host",
+                )
             origin = headers.get("origin")
             if origin is not None and _host(origin) not in self._hosts:
                 raise ApiError(403, "Requests from pages of other sites are refused.", code="wrong_origin")
