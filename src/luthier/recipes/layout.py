@@ -34,6 +34,7 @@ def resolve_layout(job: Job, store: SequenceStore) -> None:
         job.model_config,
         lora_dropout=train.lora.dropout if train.method == "lora" else 0.0,
         checkpointing=train.gradient_checkpointing,
+        compiled=bool(train.compile),
     )
     if train.layout is None:
         job.resolve({"train.layout": _chosen(job, store, possible)})
@@ -84,9 +85,8 @@ def _chosen(job: Job, store: SequenceStore, possible: Sharing) -> Layout:
     train, config = job.settings.train, job.model_config
     assert train.batch_tokens and train.micro_tokens
     unshared: Layout = "packed" if packable(config) else "padded"
-    if not possible.layouts or train.compile:
-        reason = possible.reason or "train.compile needs batches of one shape"
-        job.voice.say(f"what rows begin with is computed for each of them: {reason}")
+    if not possible.layouts:
+        job.voice.say(f"what rows begin with is computed for each of them: {possible.reason}")
         return unshared
     layout = possible.layouts[0]
     steps = steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0, store.kin)[:_STEPS_COUNTED]

@@ -46,8 +46,12 @@ class Sharing:
     reason: str = ""
 
 
-def sharing(config: PreTrainedConfig, *, lora_dropout: float = 0.0, checkpointing: bool = False) -> Sharing:
+def sharing(
+    config: PreTrainedConfig, *, lora_dropout: float = 0.0, checkpointing: bool = False, compiled: bool = False
+) -> Sharing:
     """Return how a model of this config may share what rows begin with."""
+    if compiled:
+        return Sharing((), "train.compile needs batches of few shapes, and every tree has its own")
     text = config.get_text_config()
     layout = PROVEN.get(text.model_type)
     if layout is None:
