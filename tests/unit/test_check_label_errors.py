@@ -1,6 +1,7 @@
 """Confident learning finds planted flips, keeps like rows in one fold, and proposes without changing anything."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -253,3 +254,12 @@ def test_no_step_of_the_fits_keeps_ctrl_c_waiting() -> None:
         for i in range(6_000)
     ]
     assert longest_deaf_seconds(lambda: find(rows)) < 1.0
+
+
+def test_a_small_sample_is_fetched_and_not_looked_for_in_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = rows_with_flips(1200, 0.2)
+    monkeypatch.setattr(out_of_fold_module, "_MOST_CHARACTERS", 120 * 45)
+    told = find(rows)
+    assert "a sample of 1,200" in told[0].detail
+    unread = replace(context_of(rows), read=lambda: pytest.fail("all rows were read again"))
+    assert examine({"label_errors": Check(unread)}, rows)["label_errors"] == told

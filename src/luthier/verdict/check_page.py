@@ -13,7 +13,7 @@ from luthier.data.checking import Dimension
 from luthier.data.health import Diagnosis, Excerpt, Kind, limits_by_dimension
 from luthier.verdict.cluster_picture import STYLE as MAP_STYLE
 from luthier.verdict.cluster_picture import cluster_picture
-from luthier.verdict.page import Line, clipped, folded, page, paragraph, section, table
+from luthier.verdict.page import Line, clipped, folded, page, paragraph, rounded_share, section, table
 
 _EXAMPLES = 3
 _ALL_FINDINGS = 200
@@ -233,8 +233,7 @@ def _extent(kind: Kind, diagnosis: Diagnosis) -> str:
 
 
 def _share(kind: Kind, diagnosis: Diagnosis) -> str:
-    part = len(kind.rows) / diagnosis.num_rows
-    return f"{100 * part:.1f}\u00a0%" if part >= 0.001 else "under 0.1\u00a0%"
+    return rounded_share(len(kind.rows) / diagnosis.num_rows)
 
 
 def _percent(part: float) -> str:

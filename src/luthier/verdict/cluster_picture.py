@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from luthier.data.cluster_map import ClusterMap, Spot
-from luthier.verdict.page import Line, folded, paragraph, table
+from luthier.verdict.page import Line, folded, paragraph, rounded_share, table
 
 STYLE = """
 svg.map { margin: 1.2rem 0 .6rem; }
@@ -85,7 +85,7 @@ def _apart(place_N2: np.ndarray, radius_N: np.ndarray) -> np.ndarray:
 
 
 def _circle(spot: Spot, share: float, x: float, y: float, radius: float, total: int) -> str:
-    rows = f"{len(spot.rows):,} rows ({_percent(len(spot.rows) / total)}), {_percent(share)} with findings"
+    rows = f"{len(spot.rows):,} rows ({rounded_share(len(spot.rows) / total)}), {rounded_share(share)} with findings"
     tip = escape(f"{spot.words}: {rows}. For example: {spot.shown}")
     kind = f' class="found" style="fill-opacity:{_shade(share):g}"' if share else ""
     circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"{kind}><title>{tip}</title></circle>'
@@ -94,10 +94,6 @@ def _circle(spot: Spot, share: float, x: float, y: float, radius: float, total: 
 
 def _shade(share: float) -> float:
     return [shade for least, shade in _SHADES if max(share, _SOME) >= least][-1]
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.1f}\u00a0%" if part >= 0.001 or not part else "under 0.1\u00a0%"
 
 
 def _label(spot: Spot, x: float, y: float, radius: float) -> str:
@@ -126,7 +122,13 @@ def _key() -> str:
 def _table(spots: Sequence[Spot], shares: Sequence[float], drawn: ClusterMap) -> str:
     lines = [
         Line(
-            [spot.words, spot.shown, f"{len(spot.rows):,}", _percent(len(spot.rows) / drawn.num_rows), _percent(share)]
+            [
+                spot.words,
+                spot.shown,
+                f"{len(spot.rows):,}",
+                rounded_share(len(spot.rows) / drawn.num_rows),
+                rounded_share(share),
+            ]
         )
         for spot, share in zip(spots, shares, strict=True)
     ]

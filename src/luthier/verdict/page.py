@@ -47,6 +47,11 @@ def typeset(text: str) -> str:
     return escape(text.replace(" %", "\u00a0%"))
 
 
+def rounded_share(part: float) -> str:
+    """Return a share in percent; one that is not zero does not look like zero."""
+    return typeset(f"{100 * part:.1f} %" if part >= 0.001 or not part else "under 0.1 %")
+
+
 def table(headings: Sequence[str], lines: Sequence[Line], words: int = 1) -> str:
     """Return a table whose first `words` columns are text and the others figures; nothing without lines."""
     if not lines:
