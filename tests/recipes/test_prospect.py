@@ -12,7 +12,7 @@ from luthier.config.load import load
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
 from luthier.recipes import run as road
-from luthier.recipes.prospect import prospect
+from luthier.recipes.prospect import go_on, is_outlook, prospect
 from luthier.recipes.voice import Voice
 
 pytestmark = needs_starter
@@ -34,11 +34,16 @@ def test_untuned_arms_answer_and_a_later_run_takes_their_answers_over(data: Path
     assert found["outcome"] in ("nothing to gain", "tuning may pay", "tuning may not pay", "cannot tell")
     assert found["forecast"] is None and found["next"]
     assert not run.done("train") and not run.verdict.exists() and list(run.checkpoints.iterdir()) == []
+    assert is_outlook(run.path)
+    run.arm_answers("few_shot").unlink()
+    go_on(run.path, {}, [], Voice(quiet=True))
+    assert run.arm_answers("few_shot").exists() and json.loads(run.outlook.read_text())["because"] == found["because"]
     before = {arm: run.arm_answers(arm).stat().st_mtime_ns for arm in found["arms"]}
     road.resume(run.path, Voice(quiet=True))
     verdict = json.loads(run.verdict.read_text())
     assert set(verdict["arms"]) == {*found["arms"], "tuned"}
     assert {arm: run.arm_answers(arm).stat().st_mtime_ns for arm in before} == before
+    assert not is_outlook(run.path)
     looks = list(entries(tmp_path / "looks.jsonl"))
     assert len(looks) == 1, "one look at the test for both"
 

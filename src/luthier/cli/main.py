@@ -214,6 +214,7 @@ def compare(
 ) -> None:
     """Show a run's verdict; answer what is not yet answered. With data: tell before tuning whether it may pay."""
     from luthier.recipes import compare as recipe
+    from luthier.recipes import prospect
 
     changes: JsonObject = {
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
@@ -224,7 +225,10 @@ def compare(
     if against:
         _print(_against(Path(run), against, changes, set, json))
     elif model is not None or Path(run).is_file():
-        _show_outlook(changes | {"data.path": run, "model.name": model}, set, json)
+        settings = _settings(None, set, changes | {"data.path": run, "model.name": model})
+        _show_outlook(prospect.prospect(None, settings, None, _voice()), json)
+    elif prospect.is_outlook(Path(run)):
+        _show_outlook(prospect.go_on(Path(run), changes, set or [], _voice()), json)
     else:
         _show_verdict(recipe.compare(Path(run), _voice(), changes, set or []), json)
 
@@ -390,12 +394,9 @@ def _against(
     return found if as_json else recipe.as_table(found)
 
 
-def _show_outlook(flags: JsonObject, assignments: list[str] | None, as_json: bool) -> None:
-    """Let the untuned arms answer and print what they promise."""
-    from luthier.recipes.prospect import prospect
+def _show_outlook(folder: RunDir, as_json: bool) -> None:
     from luthier.verdict.table import terminal_table
 
-    folder = prospect(None, _settings(None, assignments, flags), None, _voice())
     found = json.loads(folder.outlook.read_text(encoding="utf-8"))
     _print(found if as_json else terminal_table(found))
     if not as_json:

@@ -1,6 +1,7 @@
 """Is it worth tuning at all? Read, split and check the rows, let the untuned arms answer, and look ahead; nothing is trained.
 
-The run folder is one that has not been trained yet: `luthier resume` goes on with it, and takes over the answers.
+The run folder is one that has not been trained yet: `luthier compare` goes on with it after a stop, and `luthier resume` tunes in it
+and takes over the answers.
 """
 
 from collections import Counter
@@ -9,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from luthier.config.load import with_values
+from luthier.config.load import load, with_values
 from luthier.config.settings import Settings
 from luthier.core.hashing import generator
-from luthier.core.rundir import RunDir, write_json
+from luthier.core.journal import entries
+from luthier.core.rundir import RunDir, open_run, write_json
 from luthier.core.types import JsonObject
 from luthier.data.learning_curve import Curve, learning_curve
 from luthier.data.ledger import read_ledger, summary_of
 from luthier.data.normal import normalized
 from luthier.recipes.answer import Answering
+from luthier.recipes.arm_settings import changed
 from luthier.recipes.compare import resolve_grading, sealed_questions
 from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
@@ -41,6 +44,23 @@ _MOST_CURVE_ROWS = 8_000
 def prospect(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     """Answer the test rows with the untuned arms in a new run folder and write `outlook.json`."""
     job = prepared(source, _with_untuned(settings), out, voice)
+    job.run.event("looking_ahead")
+    return _looked_ahead(job)
+
+
+def is_outlook(path: Path) -> bool:
+    """Tell whether a folder is a run that `prospect` has begun and that nobody has trained since."""
+    run = RunDir(path)
+    return any(entry["event"] == "looking_ahead" for entry in entries(run.events)) and not run.done("train")
+
+
+def go_on(path: Path, changes: JsonObject, assignments: Sequence[str], voice: Voice) -> RunDir:
+    """Look ahead again in the folder that `prospect` has begun; what was answered is not asked again."""
+    folder = open_run(path)
+    return _looked_ahead(Job(folder, changed(load([folder.config]), changes, assignments), voice))
+
+
+def _looked_ahead(job: Job) -> RunDir:
     with job.run.held():
         resolve_type(job)
         write_ledger(job)
