@@ -2,6 +2,8 @@
 
 from statistics import mean
 
+from pages import with_block
+
 from luthier.core.types import JsonObject
 
 # The sets of training rows, and what they are.
@@ -23,9 +25,7 @@ def with_tables(page: str, found: JsonObject) -> str:
         "draws": all_draws(found["draws"]),
         "tuned": one_draw(found["draws"]["0"]["tuned"]),
     }.items():
-        begin, end = f"<!-- {name}, from the bench -->\n", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{block}\n\n{end}{rest.partition(end)[2]}"
+        page = with_block(page, name, block)
     return page
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pages import with_block
 
 from luthier.config.settings import DataSettings
 from luthier.core.hashing import generator
@@ -30,7 +31,6 @@ from luthier.data.read import read
 
 JUDGED = Path(__file__).with_suffix(".jsonl")
 PAGE = Path(__file__).parents[1] / "docs" / "experiments" / "near-duplicates.md"
-BEGIN, END = "<!-- results, from the bench -->\n", "<!-- end of results -->"
 THRESHOLD, PAIRS, SEED = 0.8, 25, 0
 SETS = {
     "snips/train.jsonl": DataSettings(input="text", output=("intent", "slots")),
@@ -67,9 +67,9 @@ def main() -> None:
         lines.append(_line(file, rows, Counter(judged.get(pair.key, "not judged") for pair in pairs)))
         for pair in pairs if wanted.show else ():
             _show(pair, judged.get(pair.key, "not judged"))
-    table = "\n".join(lines) + "\n"
+    table = "\n".join(lines)
     if wanted.page:
-        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
+        PAGE.write_text(with_block(PAGE.read_text(encoding="utf-8"), "results", table), encoding="utf-8")
     print(table)
 
 
@@ -98,12 +98,6 @@ def superfluous(check: type[Check], rows: list[Row]) -> int:
     """Count the rows that would go if one of each group stayed."""
     found = examine({"check": check(context_of(rows))}, rows)["check"]
     return sum(len(finding.rows) - 1 for finding in found)
-
-
-def with_table(page: str, table: str) -> str:
-    """Return the page with this table."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
 
 
 def _line(file: str, rows: list[Row], verdicts: Counter[str]) -> str:
