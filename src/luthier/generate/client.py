@@ -178,11 +178,7 @@ class EngineClient:
             process.stdin.close()
         except (BrokenPipeError, ValueError):
             pass
-        try:
-            process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _wait_or_kill(process)
 
     def _send(self, message: JsonObject, choices: int) -> Answer:
         with self._lock:
@@ -232,8 +228,7 @@ class EngineClient:
                 else:
                     self._hand_over(message)
         finally:
-            process.kill()
-            process.wait()
+            _wait_or_kill(process)
             first.inbox.put(EngineDied(f"the engine's process ended with {process.returncode} while it loaded."))
             self._end_all(process)
 
@@ -255,3 +250,12 @@ class EngineClient:
                 del self._answers[answer.id]
                 code = process.returncode
                 answer.inbox.put(EngineDied(f"the engine's process ended ({code}) before the answer did. Ask again."))
+
+
+def _wait_or_kill(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process that is about to end; one that does not is ended."""
+    try:
+        process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -62,11 +62,10 @@ class Running:
 def evaluating(model: nn.Module) -> Generator[None]:
     """Put the model into evaluation mode, with attention made for decoding, and back into its own."""
     was_training = model.training
-    stock = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(stock, PreTrainedModel)
+    assert isinstance(model, PreTrainedModel | PeftModel)
     model.eval()
     try:
-        with decode_attention.used(stock):
+        with decode_attention.used(model):
             yield
     finally:
         model.train(was_training)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from peft import PeftModel
-from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import CacheLayerMixin
 
 from luthier.generate.adapters import Adapters
@@ -197,9 +196,7 @@ def rows_for(adapters: Adapters, prefix_bytes: int) -> Rows:
     """Return the rows that the model's layers allow; the model decodes with attention made for it from now on."""
     config = adapters.model.config
     assert isinstance(config, PreTrainedConfig)
-    stock = adapters.model.get_base_model() if isinstance(adapters.model, PeftModel) else adapters.model
-    assert isinstance(stock, PreTrainedModel)
-    decode_attention.use(stock)
+    decode_attention.use(adapters.model)
     empty = DynamicCache(config=config)
     if empty.is_croppable and not any(empty.is_sliding):
         return PooledRows(adapters, config, prefix_bytes)

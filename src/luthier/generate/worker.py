@@ -235,3 +235,5 @@ def _read(pipe: IO[bytes], inbox: "queue.SimpleQueue[JsonObject]") -> None:
 
 if __name__ == "__main__":
     main()
+    # Everything is written; taking torch apart would keep the parent waiting for seconds.
+    os._exit(0)

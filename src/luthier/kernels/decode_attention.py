@@ -10,8 +10,10 @@ Shapes: B rows, H key-value heads, G query heads of each, L tokens of the cache,
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
+from peft import PeftModel
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -21,24 +23,26 @@ _STOCK = "sdpa"
 _NOT_COMPUTED = ("softcap", "s_aux", "position_bias", "cache")
 
 
-def use(model: PreTrainedModel) -> None:
+def use(model: PreTrainedModel | PeftModel) -> None:
     """Let a model that has stock SDPA attention decode with this; any other model stays as it is."""
-    if model.config._attn_implementation == _STOCK and model.device.type == "cpu":
+    stock = _without_adapters(model)
+    if stock.config._attn_implementation == _STOCK and stock.device.type == "cpu":
         AttentionInterface.register(NAME, decode_attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
-        model.set_attn_implementation(NAME)
+        stock.set_attn_implementation(NAME)
 
 
 @contextmanager
-def used(model: PreTrainedModel) -> Generator[None]:
+def used(model: PreTrainedModel | PeftModel) -> Generator[None]:
     """Use it for a while, and go back to what the model had."""
-    before = model.config._attn_implementation
-    use(model)
+    stock = _without_adapters(model)
+    before = stock.config._attn_implementation
+    use(stock)
     try:
         yield
     finally:
-        if before is not None and model.config._attn_implementation != before:
-            model.set_attn_implementation(before)
+        if before is not None and stock.config._attn_implementation != before:
+            stock.set_attn_implementation(before)
 
 
 def decode_attention(
@@ -71,3 +75,7 @@ def decode_attention(
             score_BXL += mask_B1L
     share_MGL = torch.softmax(score_MGL, dim=-1).to(value_BHLE.dtype)
     return torch.bmm(share_MGL, value_BHLE.flatten(0, 1)).view(rows, 1, -1, value_BHLE.shape[-1]), None
+
+
+def _without_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
