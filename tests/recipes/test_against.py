@@ -51,7 +51,9 @@ def test_two_runs_are_paired_on_the_rows_that_they_share(tmp_path: Path):
 
 
 def test_runs_that_differ_in_the_seed_alone_tell_of_the_recipe(tmp_path: Path):
-    runs = [run_with(tmp_path / str(seed), [1, 1, 1, 0, 1, seed % 2], seed) for seed in range(3)]
+    runs = [
+        run_with(tmp_path / str(seed), [1, 1, 1, 0, 1, seed % 2], seed, micro_tokens=99 + seed) for seed in range(3)
+    ]
     found = against(runs[0], runs[1:], 0.05)
     seeds: JsonObject = found["seeds"]
     assert seeds["seeds"] == 3 and seeds["arm"] == "tuned" and len(seeds["gains"]) == 3

@@ -91,7 +91,8 @@ def test_the_command_gives_the_same_answers_and_verdict_as_the_api(tmp_path: Pat
 def untimed(verdict: dict) -> dict:
     """Leave out what cannot repeat: times, speeds and memory."""
     arms = {
-        name: {key: value for key, value in arm.items() if key != "seconds"} for name, arm in verdict["arms"].items()
+        name: {key: value for key, value in arm.items() if key not in ("seconds", "cost")}
+        for name, arm in verdict["arms"].items()
     }
     rest = {key: value for key, value in verdict.items() if key not in ("run", "plan", "measured", "arms")}
     return {**rest, "arms": arms}

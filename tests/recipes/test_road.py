@@ -31,7 +31,8 @@ SETTINGS = {
 MAY_STAY_EMPTY = {
     "data.test", "data.validation", "data.format", "data.group", "data.system", "data.encoding", "data.delimiter",
     "model.revision", "model.init", "model.enable_thinking", "train.warm_from", "generate.batch_size", "compare.knowledge",
-    "compare.dense", "compare.endpoint.url", "compare.endpoint.model",
+    "compare.dense", "compare.endpoint.url", "compare.endpoint.model", "compare.price",
+    "check.presidio", "train.lr_multiplier", "train.batch_rows", "train.checkpoint_epochs", "generate.constrain",
 }  # fmt: skip
 # Ends this process as `kill -9` does, once the tuned arm has put its third batch of answers on the disk.
 KILLED_WHILE_COMPARING = """

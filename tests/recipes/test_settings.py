@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -20,14 +21,16 @@ from typer.testing import CliRunner
 
 from luthier.cli.main import app
 from luthier.config.load import load
-from luthier.config.settings import ModelSettings
+from luthier.config.settings import ModelSettings, Settings
 from luthier.core.rundir import create
 from luthier.core.types import Conversation, JsonValue, Message, Part
+from luthier.graders import accuracy
 from luthier.models.load import find_model
 from luthier.recipes.job import Job
 from luthier.recipes.plan import plan_stage, write_ledger
 from luthier.recipes.prepare import read_stage, split_stage
 from luthier.recipes.voice import Voice
+from luthier.verdict.answers import answer_rows, arm_summary, read_answers
 
 pytestmark = needs_starter
 SMALL = {
@@ -251,15 +254,17 @@ def output(*arguments: object) -> str:
 
 
 def test_margin_and_resamples_decide_the_verdict_from_the_same_answers(tmp_path):
-    before = json.loads((finished().path / "verdict.json").read_text())
     outcomes = {}
     for margin in (0.0, 1.0):
         verdict = json.loads(output("compare", changed_run(tmp_path / str(margin), compare__margin=margin), "--json"))
         outcomes[margin] = [difference["outcome"] for difference in verdict["differences"]]
     assert "equivalent" in outcomes[1.0] and "equivalent" not in outcomes[0.0]
-    coarse = changed_run(tmp_path / "resamples", compare__resamples=1)
-    verdict = json.loads(output("compare", coarse, "--json"))
-    assert verdict["differences"] != before["differences"]
+    ends = {}
+    for resamples in (1, 500):  # under twenty clusters nothing is drawn
+        settings = Settings.model_validate({"compare": {"resamples": resamples}})
+        rows = answer_rows(read_answers(finished().path / "answers" / "classical.parquet")) * 5
+        ends[resamples] = arm_summary(rows, accuracy.Grader(), np.arange(len(rows)), settings)["interval"]
+    assert ends[1][0] == ends[1][1] and ends[500][0] < ends[500][1]
 
 
 def test_as_many_training_rows_are_asked_as_the_settings_say():

@@ -23,7 +23,12 @@ from luthier.verdict.rules import TRAINED
 from luthier.verdict.seeds import over_seeds
 from luthier.verdict.stats import Measure, Sample, paired_all
 
-_NO_RECIPE = {"seed", "threads", "data"}
+# What a run is given or finds in its own rows, and what judges it; the rest is the recipe.
+_NO_RECIPE = {
+    "seed": True, "threads": True, "data": True, "compare": True, "export": True,
+    "train": {"steps", "batch_tokens", "micro_tokens", "validate_every", "layout", "compile"},
+    "generate": {"max_new_tokens", "batch_size"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def _differences(
 
 def _one_recipe(runs: Sequence[_Judged]) -> bool:
     """Tell whether the runs differ in nothing but the seed."""
-    recipes = {one.settings.model_dump_json(exclude=_NO_RECIPE | {"compare"}) for one in runs}
+    recipes = {one.settings.model_dump_json(exclude=_NO_RECIPE) for one in runs}
     return len(recipes) == 1 and len({one.settings.seed for one in runs}) == len(runs)
 
 
