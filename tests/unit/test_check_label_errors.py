@@ -200,11 +200,11 @@ def test_the_work_is_bounded_whatever_the_rows_and_labels_are(mean_length: float
     rows, classes = num_affordable(mean_length, num_classes), num_classes_affordable(mean_length)
     characters = min(mean_length, LONGEST_TEXT)
     ngrams = characters * (0.35 if mean_length > 300 else 2.5)
-    assert rows * characters <= 15_000_000
+    assert rows * characters <= 10_000_000
     assert rows * 0.8 * ngrams * 8 <= 200_000_000, "one class is fitted in one call, which Ctrl-C waits for"
     assert rows * 0.8 * ngrams * 8 * num_classes * FOLDS <= 8_000_000_000
     if num_classes <= classes:
-        assert rows >= min(20 * num_classes, 15_000_000 / characters) - 1, "rows enough of each class"
+        assert rows >= min(20 * num_classes, 10_000_000 / characters) - 1, "rows enough of each class"
 
 
 def test_more_rows_than_there_is_time_for_are_sampled_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
