@@ -12,7 +12,7 @@ from luthier.train import rule
 from luthier.train.checkpoint import steps_on_disk
 
 STARTER = Path(luthier.__path__[0]) / "starter" / "model"
-STEPS = 70
+STEPS = 40
 
 
 def saved(path: Path, *, epochs: bool) -> tuple[set[int], int]:

@@ -1,4 +1,4 @@
-"""The settings of `luthier serve`: a YAML file with limits, the names by which clients know models, and what every job starts from."""
+"""The settings of `luthier serve`: limits, the names by which clients know models, and what every job starts from."""
 
 import json
 from collections.abc import Sequence

@@ -3,6 +3,8 @@
 import threading
 from types import TracebackType
 
+from sqlalchemy.exc import OperationalError
+
 from luthier.jobs.queue import HEARTBEAT_SECONDS, Queue, Stale
 
 _LOOK_SECONDS = 1.0
@@ -39,5 +41,7 @@ class Lease:
                     break
             except Stale:
                 break
+            except OperationalError:  # busy or full for now; the lease holds for two more heartbeats
+                continue
         if not self._ended.is_set():
             self.lost.set()

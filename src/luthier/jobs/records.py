@@ -31,7 +31,10 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A fine-tuning job; `request` is what was asked, `base` and `warm_from` where training starts, `token` the newest claim."""
+    """A fine-tuning job.
+
+    `request` is what was asked, `base` and `warm_from` are where training starts, `token` is the newest claim.
+    """
 
     number: int
     id: str

@@ -24,8 +24,8 @@ def migrate(database: Database) -> None:
             return
         if now is not None and now not in {script.revision for script in known.walk_revisions()}:
             raise RunFolderError(
-                f"the database has the schema {now!r}, which this version of Luthier does not know. It was used by a newer one; "
-                "go on with that version."
+                f"the database has the schema {now!r}, which this version of Luthier does not know. "
+                "It was used by a newer one; go on with that version."
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -49,7 +49,7 @@ class FileGone(LuthierError):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is asked for. `base` names the model, `warm_from` the checkpoint to start from; `request` what the client sent."""
+    """What is asked for: `request` as the client sent it, `base` the model and `warm_from` the checkpoint to start from."""
 
     project_id: str
     request: JsonObject
@@ -184,7 +184,7 @@ class Jobs:
         unfinished = sa.select(sa.func.count()).where(jobs.c.project_id == project_id, jobs.c.status.not_in(FINAL))
         if int(connection.execute(unfinished).scalar_one()) >= self._most_unfinished:
             raise QueueFull(
-                f"there are {self._most_unfinished} unfinished jobs, and no more may wait; cancel one, or try again later."
+                f"there are {self._most_unfinished} unfinished jobs, and no more may wait; cancel one, or try later."
             )
 
     def _take_inputs(self, job_id: str, wanted: Submission) -> None:
@@ -204,8 +204,9 @@ class Jobs:
 
 def _row(wanted: Submission, job_id: str, digest: str) -> dict[str, object]:
     return {
-        "id": job_id, "project_id": wanted.project_id, "created_at": now(), "status": "validating_files", "model": wanted.model,
-        "base": wanted.base, "warm_from": wanted.warm_from, "request": wanted.request, "request_hash": digest, "seed": wanted.seed,
+        "id": job_id, "project_id": wanted.project_id, "created_at": now(), "status": "validating_files",
+        "model": wanted.model, "base": wanted.base, "warm_from": wanted.warm_from, "request": wanted.request, "request_hash": digest,
+        "seed": wanted.seed,
         "training_file": wanted.training_file, "validation_file": wanted.validation_file,
         "hyperparameters": wanted.hyperparameters,
     }  # fmt: skip

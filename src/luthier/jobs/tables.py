@@ -1,7 +1,8 @@
 """The tables of the server's database.
 
 `number` columns grow by one a row and order what is listed; `id` is what the API shows. Times are whole UTC seconds;
-a lease is counted on the machine's monotonic clock instead, which no clock change moves, and is worth nothing after a reboot.
+a lease is counted on the machine's monotonic clock instead, which no clock change moves, and is worth nothing after a
+reboot.
 """
 
 import sqlalchemy as sa

@@ -176,8 +176,10 @@ class _Training:
         arrived = Arrived(beside, _RESULT, len(data), bytes_hash(data))
         outcome = Outcome(
             model=tuned_name(self.job), base=self.job.base,
-            checkpoint=str(best.relative_to(self.folder.path)), package=str(self.run.package.relative_to(self.folder.path)),
-            result=files.place(arrived, self.job.project_id, "fine-tune-results"), trained_tokens=int(str(ended["tokens"])),
+            checkpoint=str(best.relative_to(self.folder.path)),
+            package=str(self.run.package.relative_to(self.folder.path)),
+            result=files.place(arrived, self.job.project_id, "fine-tune-results"),
+            trained_tokens=int(str(ended["tokens"])),
         )  # fmt: skip
         self.queue.succeed(self.job.id, self.token, outcome)
         forget_earlier(self.folder, self.job.id, self.token)

@@ -1,4 +1,4 @@
-"""Look at the files of a fine-tuning job before anything is trained: every fault with its line, its byte offset and its rule."""
+"""Look at the files of a job before anything is trained: every fault with its line, its byte offset and its rule."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ class Fault:
         """Return the fault as the data of a job's event."""
         message = f"line {self.line} (byte {self.byte_offset}): {self.rule}: {self.detail}"
         return {
-            "message": message, "line": self.line, "byte_offset": self.byte_offset, "rule": self.rule, "detail": self.detail,
+            "message": message, "line": self.line, "byte_offset": self.byte_offset, "rule": self.rule,
+            "detail": self.detail,
         }  # fmt: skip
 
 

@@ -27,7 +27,8 @@ def job_settings(job: JobRecord, serving: ServeSettings, inputs: Path, num_rows:
     values: JsonObject = {
         "seed": job.seed, "threads": serving.job.threads or threads(serving), "model.name": job.base,
         "data.path": str(inputs / TRAINING), "data.format": FORMAT, "data.max_bad_share": 0.0,
-        "data.test": None, "split.test_share": 0.0, "train.checkpoint_epochs": True, "train.keep": max(_KEPT, serving.job.train.keep),
+        "data.test": None, "split.test_share": 0.0, "train.checkpoint_epochs": True,
+        "train.keep": max(_KEPT, serving.job.train.keep),
     }  # fmt: skip
     if job.validation_file is not None:
         values["data.validation"] = str(inputs / VALIDATION)

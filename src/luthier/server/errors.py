@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`, with the status that its clients map to a class."""
+"""Errors in OpenAI's form, `{"error": {"message", "type", "param", "code"}}`, with the status that its clients go by."""
 
 from starlette.responses import JSONResponse
 
@@ -11,7 +11,8 @@ class ApiError(LuthierError):
     """What a client is told; `param` names the argument that is wrong, `code` is for programs."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None,
+        retry_after: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.status, self.param, self.code, self.retry_after = status, param, code, retry_after

@@ -103,7 +103,8 @@ class Authenticated:
         key = await run_in_threadpool(control.keys.holder, secret.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise ApiError(
-                401, "Incorrect API key provided. Send one as 'Authorization: Bearer KEY'; make one with: luthier keys create",
+                401,
+                "Incorrect API key provided. Send one as 'Authorization: Bearer KEY'; make one with: luthier keys create",
                 code="invalid_api_key",
             )  # fmt: skip
         scope["luthier_key"] = key

@@ -41,8 +41,8 @@ def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
         address = f"[{host}]" if ":" in host else host
         print(f"Luthier serves at http://{address}:{listening.getsockname()[1]}/v1", flush=True)
         config = uvicorn.Config(
-            application(control, [host]), http=protocol(serving.read_seconds), access_log=False, log_config=None, log_level="warning",
-            server_header=False, proxy_headers=False, limit_concurrency=serving.connections, lifespan="on", ws="none",
+            application(control, [host]), http=protocol(serving.read_seconds), access_log=False, log_config=None,
+            log_level="warning", server_header=False, proxy_headers=False, limit_concurrency=serving.connections, lifespan="on", ws="none",
             timeout_graceful_shutdown=_GRACE_SECONDS, h11_max_incomplete_event_size=_HEADER_BYTES,
         )  # fmt: skip
         with suppress(Stopped, KeyboardInterrupt):  # uvicorn raises the signal again once everything is in order

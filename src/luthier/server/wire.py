@@ -20,11 +20,12 @@ def job_object(job: JobRecord) -> JsonObject:
     metadata: JsonValue = job.request.get("metadata")
     return {
         "id": job.id, "object": "fine_tuning.job", "created_at": job.created_at, "finished_at": job.finished_at,
-        "status": job.status, "model": job.model, "fine_tuned_model": job.fine_tuned_model, "organization_id": job.project_id,
+        "status": job.status, "model": job.model, "fine_tuned_model": job.fine_tuned_model,
+        "organization_id": job.project_id,
         "training_file": job.training_file, "validation_file": job.validation_file,
         "result_files": [] if job.result_file is None else [job.result_file], "trained_tokens": job.trained_tokens,
-        "estimated_finish": job.estimated_finish, "error": job.error, "hyperparameters": hyperparameters, "seed": job.seed,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "estimated_finish": job.estimated_finish, "error": job.error, "hyperparameters": hyperparameters,
+        "seed": job.seed, "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "integrations": [], "metadata": metadata, "user_provided_suffix": job.request.get("suffix"),
     }  # fmt: skip
 
