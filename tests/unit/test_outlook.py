@@ -4,7 +4,7 @@ import pytest
 
 from luthier.data.learning_curve import Curve
 from luthier.verdict.figures import scale_of
-from luthier.verdict.outlook import outlook
+from luthier.verdict.outlook import labels_of, outlook
 
 STEEP = Curve([100, 200, 400, 800], [0.5, 0.65, 0.75, 0.83])
 FLAT = Curve([100, 200, 400, 800], [0.60, 0.60, 0.61, 0.61])
@@ -32,3 +32,15 @@ def test_the_outlook(arms: dict, curve: Curve | None, prospect: str, words: str)
     found = outlook(arms, curve, SCALE, 0.01)
     assert found.prospect == prospect and words in found.because
     assert found.as_entries()["next"]
+
+
+def test_a_quick_model_learns_labels_or_a_field_of_json_that_holds_some():
+    assert labels_of(["tea", "coffee"] * 9) == (["tea", "coffee"] * 9, "")
+    answers = [
+        f'{{"slots": {{"n": {n}}}, "note": "note {n}", "intent": "{("play", "stop")[n % 2]}"}}' for n in range(40)
+    ]
+    found = labels_of(answers)
+    assert found is not None and found.field == "intent" and set(found.labels) == {'"play"', '"stop"'}
+    assert labels_of([f"prose number {n}" for n in range(40)]) is None
+    words = outlook({"classical": arm(0.6), "prompt": arm(0.61)}, STEEP, SCALE, 0.01, "intent").because
+    assert "right on the field intent in 83" in words

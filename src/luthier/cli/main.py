@@ -399,8 +399,6 @@ def _show_outlook(folder: RunDir, as_json: bool) -> None:
 
     found = json.loads(folder.outlook.read_text(encoding="utf-8"))
     _print(found if as_json else terminal_table(found))
-    if not as_json:
-        print(f"\n{found['next']}")
 
 
 def _show_verdict(folder: RunDir, as_json: bool) -> None:

@@ -4,7 +4,6 @@ The run folder is one that has not been trained yet: `luthier compare` goes on w
 and takes over the answers.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,9 +30,8 @@ from luthier.recipes.prepare import Source
 from luthier.recipes.run import prepared
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
-from luthier.verdict.choose import are_labels
 from luthier.verdict.figures import scale_of
-from luthier.verdict.outlook import outlook
+from luthier.verdict.outlook import labels_of, outlook
 from luthier.verdict.questions import Question, questions
 from luthier.verdict.rules import TRAINED
 
@@ -75,21 +73,21 @@ def _looked_ahead(job: Job) -> RunDir:
         clusters = clusters_of(job, [question.row.id for question in asked])
         rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in untuned}
         arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in untuned}
-        _write(job, arms, curve_of(job))
+        _write(job, arms)
     return job.run
 
 
-def curve_of(job: Job) -> Curve | None:
-    """Return how a quick model learns from the training rows; None where the answers are no labels or the rows too few."""
+def curve_of(job: Job) -> tuple[Curve | None, str]:
+    """Return how a quick model learns from the training rows, and which field of JSON answers; None where it cannot."""
     asked: Sequence[Question] = questions(job.rows("train"))
     order = generator(job.settings.seed, "outlook").permutation(len(asked))[:_MOST_CURVE_ROWS]
     drawn = [asked[place] for place in np.sort(order).tolist()]
-    labels = [question.wanted.strip() for question in drawn]
-    if not labels or not are_labels(Counter(labels)):
-        return None
+    learned = labels_of([question.wanted.strip() for question in drawn])
+    if learned is None:
+        return None, ""
     clusters = clusters_of(job, [question.row.id for question in drawn])
     texts = [normalized(question.text) for question in drawn]
-    return learning_curve(texts, labels, clusters.tolist(), job.settings.seed)
+    return learning_curve(texts, learned.labels, clusters.tolist(), job.settings.seed), learned.field
 
 
 def _with_untuned(settings: Settings) -> Settings:
@@ -102,12 +100,18 @@ def _with_untuned(settings: Settings) -> Settings:
     return with_values(settings, {"compare.arms": [*arms, *trained]})
 
 
-def _write(job: Job, arms: JsonObject, curve: Curve | None) -> None:
+def _write(job: Job, arms: JsonObject) -> None:
+    curve, field = curve_of(job)
     scale = scale_of(job.grader_name, lower_is_better=False)
-    found = outlook(arms, curve, scale, job.settings.compare.margin)
+    found = outlook(arms, curve, scale, job.settings.compare.margin, field)
     forecast: JsonObject | None = None
     if curve is not None:
-        forecast = {"rows": [*curve.rows], "right": [*curve.right], "after_doubling": curve.after_doubling}
+        forecast = {
+            "field": field,
+            "rows": [*curve.rows],
+            "right": [*curve.right],
+            "after_doubling": curve.after_doubling,
+        }
     result: JsonObject = {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)),
         "grader": job.grader_name, "arms": arms, "differences": [], "forecast": forecast,
