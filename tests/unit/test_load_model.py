@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_chat import CHATML, byte_tokenizer
 from tiny_training import tiny_model
+from transformers import LlamaForCausalLM
 
 from luthier.config.settings import LlamaInit, ModelSettings
 from luthier.core.errors import ModelError
@@ -151,3 +152,12 @@ def test_random_weights_have_the_written_deviations_and_shape(saved, tied):
 def test_random_weights_need_a_tokenizer(tmp_path):
     with pytest.raises(ModelError, match=r"model\.init\.tokenizer"):
         find_model(ModelSettings(init=init(tmp_path)))
+
+
+def test_random_weights_in_bfloat16_keep_the_rotary_frequencies_of_a_loaded_model(saved, tmp_path):
+    made = random_model(init(saved), load_tokenizer(find_model(ModelSettings(name=str(saved)))), 0, torch.bfloat16)
+    made.save_pretrained(tmp_path / "made")
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path / "made", dtype=torch.bfloat16)
+    assert made.lm_head.weight.dtype == torch.bfloat16
+    for (name, ours), (_, theirs) in zip(made.named_buffers(), loaded.named_buffers(), strict=True):
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), name

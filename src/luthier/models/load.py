@@ -122,7 +122,9 @@ def random_model(
             deviation = 0.02 / (2 * init.num_hidden_layers) ** 0.5 if residual else 0.02
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation)
     model.tie_weights()
-    return cast(PreTrainedModel, torch.nn.Module.to(model, device, dtype))
+    for parameter in model.parameters():  # weights alone: a loaded model keeps its rotary frequencies in float32
+        parameter.data = parameter.data.to(dtype)
+    return cast(PreTrainedModel, torch.nn.Module.to(model, device))
 
 
 def context_length(folder: ModelFolder) -> int:
