@@ -6,7 +6,10 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
@@ -27,8 +30,14 @@ def test_five_hundred_jobs_survive_three_hundred_kills(tmp_path: Path):
     check(desk, jobs)
 
 
-def test_a_real_job_that_is_killed_with_its_server_goes_on_in_the_same_bytes(tmp_path: Path):
-    running = Running(tmp_path / "data")
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path / "data")
+    yield made
+    made.served.stop()
+
+
+def test_a_real_job_that_is_killed_with_its_server_goes_on_in_the_same_bytes(running: Running):
     first = waited(running.served, submitted(running.client), step=STEPS + 1)
     job = submitted(running.client)
     for kill in range(_KILLS):
@@ -43,4 +52,3 @@ def test_a_real_job_that_is_killed_with_its_server_goes_on_in_the_same_bytes(tmp
     runs = [running.run_of(found) for found in (first, ended)]
     assert runs[0].metrics.read_bytes() == runs[1].metrics.read_bytes()
     assert len({(run.package / "model.safetensors").read_bytes() for run in runs}) == 1
-    running.served.stop()
