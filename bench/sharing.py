@@ -3,8 +3,8 @@
     python bench/sharing.py > build/bench/sharing.json
 
 renders the first 4,000 rows of each file with the starter's template, deals them into steps of 32 rows of mean
-length as training does, and counts what the model would compute of each token: in the packed layout, as a tree,
-and as a tree whose order is not changed (`tree_unclumped`). Of a preference row both answers are rows of their own.
+length as training does, and counts what the model would compute of each token, in the packed layout and as a
+tree. Of a preference row both answers are sequences.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from timing import machine
 from transformers import AutoTokenizer
 
@@ -66,21 +65,20 @@ def sequences_of(file: str, renderer: Renderer) -> list[Rendered]:
     return out
 
 
-def processed(store: SequenceStore, layout: Layout, kin: np.ndarray | None) -> float:
+def processed(store: SequenceStore, layout: Layout) -> float:
     """Return how many positions the model computes for each token of the rows, in one epoch."""
     batch_tokens = round(store.num_tokens / len(store) * ROWS_A_STEP)
-    steps = steps_of_epoch(store.lengths, batch_tokens, 0, 0, kin)
+    steps = steps_of_epoch(store.lengths, batch_tokens, 0, 0, store.kin_in(layout))
     positions = sum(batch.num_positions for step in steps for batch in micro_batches(store, step, MICRO_TOKENS, layout))
     return round(positions / store.num_tokens, 3)
 
 
 def measure(file: str, renderer: Renderer) -> dict[str, str | float]:
-    """Count one file in the three ways."""
+    """Count one file in both layouts."""
     store = SequenceStore(sequences_of(file, renderer))
     return {
         "file": file, "sequences": len(store), "tokens_a_sequence": round(store.num_tokens / len(store), 1),
-        "packed": processed(store, "packed", None), "tree_unclumped": processed(store, "tree", None),
-        "tree": processed(store, "tree", store.kin),
+        "packed": processed(store, "packed"), "tree": processed(store, "tree"),
     }  # fmt: skip
 
 

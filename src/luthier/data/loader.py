@@ -24,10 +24,6 @@ TREES: tuple[Layout, ...] = ("tree", "cached_tree")
 # grew from 1.0 to 2.1 GB in 35 steps of 4,096 tokens, and rows of 20 to 90 tokens took a tenth more time.
 PLACE = 8
 
-# Rows that share more than most come in clumps of at most so many, which is where two trees of kin rows already save
-# three quarters of what they share; larger clumps would make the rows of a step more alike than chance does.
-CLUMP = 4
-
 # A branch is a call of the whole model where a cache carries the prefix: it must share more to pay.
 _LEAST_SHARED = {"tree": tree.LEAST_SHARED, "cached_tree": 4 * tree.LEAST_SHARED}
 
@@ -103,11 +99,11 @@ class SequenceStore:
 
     @cached_property
     def kin(self) -> np.ndarray:
-        """A number for each sequence, equal for those that share more of their beginning than most."""
-        return tree.kin([self.tokens(index) for index in range(len(self))])
+        """A number for each sequence, equal for those of one row."""
+        return np.unique(np.array(self.rows, dtype=str), return_inverse=True)[1].reshape(-1)
 
     def kin_in(self, layout: Layout) -> np.ndarray | None:
-        """The numbers by which the sequences of a step are chosen, where what they share is computed once."""
+        """The numbers of sequences that belong into one step, where what they share is computed once."""
         return self.kin if layout in TREES else None
 
     def tokens(self, index: int) -> np.ndarray:
@@ -126,11 +122,11 @@ def steps_of_epoch(
 
     A step takes sequences until it holds `batch_tokens` tokens; the last one takes what is left,
     or is joined to the one before it when it would hold less than half a step. Sequences of one number
-    in `kin` come in clumps, so that a step's tree can share what they have in common.
+    in `kin` stand together, so that a step's tree can share what they have in common.
     """
     order = generator(seed, "order", epoch).permutation(len(lengths))
     if kin is not None:
-        order = _clumped(order, kin)
+        order = _together(order, kin)
     step_of = (np.cumsum(lengths[order]) - 1) // batch_tokens
     steps = np.split(order, np.flatnonzero(np.diff(step_of)) + 1)
     if len(steps) > 1 and lengths[steps[-1]].sum() < batch_tokens / 2:
@@ -138,16 +134,12 @@ def steps_of_epoch(
     return steps
 
 
-def _clumped(order: np.ndarray, kin: np.ndarray) -> np.ndarray:
-    """Bring the sequences of every kin together, `CLUMP` at a time, where the first of them stands in `order`."""
+def _together(order: np.ndarray, kin: np.ndarray) -> np.ndarray:
+    """Bring the sequences of every number to the place in `order` of the first of them."""
     rank = np.argsort(order)
-    by_kin = np.lexsort((rank, kin))
-    begins = np.flatnonzero(np.diff(kin[by_kin], prepend=-1))
-    number = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
-    first = np.maximum.accumulate(np.where(number % CLUMP == 0, np.arange(len(order)), 0))
-    place = np.empty_like(rank)
-    place[by_kin] = rank[by_kin[first]]
-    return np.lexsort((rank, place))
+    first = np.full(int(kin.max(initial=-1)) + 1, len(order))
+    np.minimum.at(first, kin, rank)
+    return np.lexsort((rank, first[kin]))
 
 
 def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, layout: Layout) -> Iterator[Batch]:

@@ -108,23 +108,6 @@ def targets(tree: Tree, rows: Sequence[np.ndarray], weights: Sequence[np.ndarray
     return _joined(*(np.concatenate(parts) for parts in (index, target, weight)))
 
 
-def kin(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Return a number for each row, equal for rows that share more than most: at least half of what is not common to all.
-
-    Rows of one question with two answers, or of one of many system prompts, are kin; rows that share
-    nothing but the one prompt of all rows are not.
-    """
-    order = in_tree_order(rows)
-    lengths = np.array([len(rows[row]) for row in order], dtype=np.int64)
-    shared = shared_with_next([rows[row] for row in order])
-    of_all = int(shared.min(initial=lengths.min(initial=0)))
-    own = np.minimum(lengths[:-1], lengths[1:]) - of_all
-    parts = (shared - of_all < LEAST_SHARED) | (2 * (shared - of_all) < own)
-    numbers = np.empty(len(rows), dtype=np.int64)
-    numbers[order] = np.concatenate([[0], np.cumsum(parts)]) if len(rows) else []
-    return numbers
-
-
 @dataclass(frozen=True)
 class _Draft:
     """A segment before it has a place: the tokens `depth` to `end` of a row."""

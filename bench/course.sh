@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Does bringing kin rows together in clumps change what is learned? E2E (several references to one input) with the starter, the same
-# split and steps: `packed` in the drawn order, `tree` in clumps. What differs between seeds is the noise to compare with.
+# The course of the loss with and without sharing: E2E (several references to one input) with the starter, same seed, split and steps,
+# `packed` and `tree`.
 # Needs the task data in DATA (default ../shared/data/tasks); prints layout, seed, seconds, tokens/s and validation loss of each run in OUT.
 set -euo pipefail
-data=${DATA:-../shared/data/tasks} out=${OUT:-build/bench/order} steps=${STEPS:-40}
+data=${DATA:-../shared/data/tasks} out=${OUT:-build/bench/course} steps=${STEPS:-40}
 mkdir -p "$out"
 printf 'data: {path: %s, input: mr, output: [ref]}\nsplit: {near_duplicate: 1}\ntrain: {steps: %s, validate_every: %s, lr: 1e-3}\n' "$data/e2e/dev.jsonl" "$steps" "$steps" > "$out/settings.yaml"
 for seed in ${SEEDS:-0 1 2}; do
