@@ -13,6 +13,8 @@ import argparse
 import json
 import random
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -93,12 +95,14 @@ def differences(
     return found
 
 
-def against_transformers(model: PreTrainedModel, rows: int, batches: list[int], rounds: int) -> dict[str, object]:
+def against_transformers(
+    model: PreTrainedModel, rows: int, batches: list[int], timed: Callable[..., dict[str, float]]
+) -> dict[str, object]:
     """Return answers a second of both, their ratio, and where their answers part."""
     prompts = make_prompts(rows, model.config.vocab_size)
     engine = Engine(model, (), 0, unrender=str, max_new_tokens=NEW, batch_size=rows)
-    seconds = in_turns(
-        rounds, luthier=partial(engine, prompts),
+    seconds = timed(
+        luthier=partial(engine, prompts),
         **{f"transformers_{batch}": partial(by_transformers, model, prompts, batch) for batch in batches},
     )  # fmt: skip
     rates = {name: rows / value for name, value in seconds.items()}
@@ -111,7 +115,7 @@ def against_transformers(model: PreTrainedModel, rows: int, batches: list[int], 
     }  # fmt: skip
 
 
-def label_rates(rows: int, rounds: int) -> dict[str, object]:
+def label_rates(rows: int, timed: Callable[..., dict[str, float]]) -> dict[str, object]:
     """Return answers a second of the starter over seven labels: scored, written, and written under the constraint."""
     folder = find_model(ModelSettings(name="starter"))
     tokenizer, model = load_tokenizer(folder), load_model(folder, torch.float32)
@@ -126,8 +130,8 @@ def label_rates(rows: int, rounds: int) -> dict[str, object]:
         for stops, one in (((), None), (renderer.stop_tokens, grammar))
     )
     scorer = LabelScorer(plain, labels)
-    seconds = in_turns(
-        rounds, scored=partial(scorer, prompts), written=partial(plain, prompts), constrained=partial(held, prompts)
+    seconds = timed(
+        scored=partial(scorer, prompts), written=partial(plain, prompts), constrained=partial(held, prompts)
     )
     return {
         "labels": len(labels),
@@ -145,17 +149,26 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-ups", type=int, default=2)
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds, for a machine that is busy")
     parser.add_argument("--labels", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     dtype = getattr(torch, given.dtype)
+    clock = time.process_time if given.cpu else time.perf_counter
+    timed = partial(in_turns, given.rounds, warm_ups=given.warm_ups, clock=clock)
     if given.labels:
-        result = label_rates(given.rows, given.rounds)
+        result = label_rates(given.rows, timed)
     else:
         found = find_model(ModelSettings(name=given.model)) if given.model else None
         model = load_model(found, dtype) if found else random_model(given.shape, dtype)
-        result = against_transformers(model, given.rows, given.batches, given.rounds)
-    result |= {"model": given.model or given.shape, "dtype": given.dtype, "machine": machine()}
+        result = against_transformers(model, given.rows, given.batches, timed)
+    result |= {
+        "model": given.model or given.shape,
+        "dtype": given.dtype,
+        "seconds": "cpu" if given.cpu else "wall",
+        "machine": machine(),
+    }
     print(json.dumps(result, indent=2))
     if given.json:
         given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
