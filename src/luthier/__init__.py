@@ -26,6 +26,7 @@ from luthier.core.errors import (
 if TYPE_CHECKING:
     from luthier.recipes.api import Report, Run, open, resume, run, train_weights
     from luthier.recipes.check_api import Checkup, check, split
+    from luthier.recipes.compare_api import compare
     from luthier.recipes.grade import grade
 
     __version__: str
@@ -46,6 +47,7 @@ __all__ = [
     "UserError",
     "__version__",
     "check",
+    "compare",
     "grade",
     "open",
     "resume",
@@ -72,6 +74,10 @@ def __getattr__(name: str) -> object:
         from luthier.recipes import api
 
         return vars(api)[name]
+    if name == "compare":
+        from luthier.recipes.compare_api import compare
+
+        return compare
     if name in _FROM_CHECK_API:
         from luthier.recipes import check_api
 

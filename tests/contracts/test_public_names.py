@@ -9,7 +9,7 @@ from luthier.core import errors
 
 NAMES = [
     "Checkup", "DataError", "LuthierError", "ModelError", "ProofFailed", "Report", "ResourceError", "Run",
-    "RunFailed", "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "check", "grade", "open",
+    "RunFailed", "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "check", "compare", "grade", "open",
     "resume", "run", "split", "train_weights",
 ]  # fmt: skip
 ARGUMENTS = {
@@ -19,13 +19,28 @@ ARGUMENTS = {
     "check": [
         "rows_or_path", "model", "input", "output", "test", "validation", "group", "fix", "cache", "config", "settings", "quiet",
     ],
+    "compare": [
+        "run_or_rows", "arms", "prompts", "knowledge", "margin", "model", "input", "output", "test", "out", "settings", "quiet",
+    ],
     "split": ["rows_or_path", "out", "input", "output", "test", "validation", "group", "config", "settings", "quiet"],
     "train_weights": ["config", "settings", "out", "quiet"],
     "resume": ["path", "quiet"],
     "open": ["path"],
     "grade": ["rows_or_path", "graders", "prompt", "completion", "answer", "train", "worst", "quiet"],
 }  # fmt: skip
-OF_A_RUN = ["answers", "chat", "ledger", "model", "path", "report", "settings", "tokenizer", "verdict"]
+OF_A_RUN = [
+    "against",
+    "answers",
+    "chat",
+    "ledger",
+    "model",
+    "outlook",
+    "path",
+    "report",
+    "settings",
+    "tokenizer",
+    "verdict",
+]
 OF_A_REPORT = ["save"]
 OF_A_CHECKUP = ["as_json", "findings", "health", "healthy", "rows", "save_report"]
 

@@ -213,8 +213,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Show a run's verdict; answer what is not yet answered. With data: tell before tuning whether it may pay."""
-    from luthier.recipes import compare as recipe
-    from luthier.recipes import prospect
+    from luthier.recipes import compare_api as recipe
 
     changes: JsonObject = {
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
@@ -223,14 +222,11 @@ def compare(
         "compare.margin": margin, "compare.price": price,
     }  # fmt: skip
     if against:
-        _print(_against(Path(run), against, changes, set, json))
-    elif model is not None or Path(run).is_file():
-        settings = _settings(None, set, changes | {"data.path": run, "model.name": model})
-        _show_outlook(prospect.prospect(None, settings, None, _voice()), json)
-    elif prospect.is_outlook(Path(run)):
-        _show_outlook(prospect.go_on(Path(run), changes, set or [], _voice()), json)
-    else:
-        _show_verdict(recipe.compare(Path(run), _voice(), changes, set or []), json)
+        _print(_against(Path(run), against, changes | {"model.name": model}, set, json))
+        return
+    folder = recipe.compared(run, changes, set or [], {"model.name": model}, None, _voice())
+    show = _show_verdict if folder.verdict.exists() else _show_outlook
+    show(folder, json)
 
 
 @app.command()

@@ -29,6 +29,7 @@ from luthier.data.messages import messages_from
 from luthier.data.problems import RowProblem
 from luthier.generate.engine import Engine
 from luthier.recipes import run as road
+from luthier.recipes.against import against
 from luthier.recipes.chat import CHAT_TOKENS, prompt_tokens
 from luthier.recipes.decode import engine
 from luthier.recipes.doctor import say_model
@@ -86,6 +87,20 @@ class Run:
         return read_verdict(self._folder)
 
     @property
+    def outlook(self) -> JsonObject:
+        """What outlook.json holds: the look ahead that `luthier.compare` made before tuning; raises RunFolderError where it made none."""
+        if not self._folder.outlook.exists():
+            raise RunFolderError(
+                f"{self.path} has no outlook; `luthier.compare` makes one from data, before anything is tuned."
+            )
+        return json.loads(self._folder.outlook.read_text(encoding="utf-8"))
+
+    def against(self, *others: "Run | str | Path", margin: float | None = None) -> JsonObject:
+        """Compare the arms with those of other finished runs, on the test rows that all share, as `luthier compare --against` does."""
+        paths = [other.path if isinstance(other, Run) else Path(other) for other in others]
+        return against(self.path, paths, margin)
+
+    @property
     def answers(self) -> pa.Table:
         """Every answer of every arm, graded: the columns of `answers/<arm>.parquet` behind a column `arm`."""
         arms = self.verdict["arms"]
@@ -112,7 +127,7 @@ class Run:
     @cached_property
     def model(self) -> PreTrainedModel | PeftModel:
         """The tuned model with its best weights, ready to answer: a plain transformers or PEFT model."""
-        with _own_bars():
+        with own_bars():
             return cast("PreTrainedModel | PeftModel", self._job.tuned_model())
 
     @property
@@ -143,7 +158,7 @@ class Run:
 
     @cached_property
     def _engine(self) -> Engine:
-        with _own_bars():
+        with own_bars():
             return engine(self._job, "tuned", budget=self._job.settings.generate.max_new_tokens or CHAT_TOKENS)
 
 
@@ -167,19 +182,11 @@ def run(
     `to_dict("records")`). The other arguments are the command's flags; `config` are YAML files, later ones win;
     `settings` are dotted keys such as `{"train.lr": 1e-4}` and win over everything. `quiet` leaves the screen alone.
     """
-    columns = output.split(",") if isinstance(output, str) else output
-    flags: JsonObject = {
-        "model.name": _text(model),
-        "data.input": input,
-        "data.output": None if columns is None else [*columns],
-        "data.test": _text(test),
-        "data.validation": _text(validation),
-        "data.group": group,
-    }
-    chosen = load([Path(file) for file in config], _assignments(settings), flags)
+    flags = data_flags(model, input, output, test, validation, group)
+    chosen = load([Path(file) for file in config], assignments_of(settings), flags)
     voice = Voice(quiet=quiet)
     say_model(chosen, voice)
-    with _own_bars():
+    with own_bars():
         return Run(road.run(rows_or_path, chosen, None if out is None else Path(out), voice).path)
 
 
@@ -191,15 +198,31 @@ def train_weights(
     quiet: bool = False,
 ) -> Run:
     """Train what settings files say, up to the exported weights and without a verdict, as `luthier train` does."""
-    chosen = load([Path(file) for file in config], _assignments(settings))
-    with _own_bars():
+    chosen = load([Path(file) for file in config], assignments_of(settings))
+    with own_bars():
         return Run(road.train(chosen, None if out is None else Path(out), Voice(quiet=quiet)).path)
 
 
 def resume(path: str | Path, *, quiet: bool = False) -> Run:
     """Go on with a stopped run at the first stage that did not finish, as `luthier resume` does."""
-    with _own_bars():
+    with own_bars():
         return Run(road.resume(Path(path), Voice(quiet=quiet)).path)
+
+
+def data_flags(
+    model: str | Path | None,
+    input: str | None,
+    output: str | Sequence[str] | None,
+    test: str | Path | None = None,
+    validation: str | Path | None = None,
+    group: str | None = None,
+) -> JsonObject:
+    """Return the arguments that name data and model as settings by their dotted keys."""
+    columns = output.split(",") if isinstance(output, str) else output
+    return {
+        "model.name": _text(model), "data.input": input, "data.output": None if columns is None else [*columns],
+        "data.test": _text(test), "data.validation": _text(validation), "data.group": group,
+    }  # fmt: skip
 
 
 def open(path: str | Path) -> Run:
@@ -208,7 +231,7 @@ def open(path: str | Path) -> Run:
 
 
 @contextmanager
-def _own_bars() -> Iterator[None]:
+def own_bars() -> Iterator[None]:
     """Leave out transformers' bars for loading and saving weights, and give the caller's setting back afterwards."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -227,7 +250,7 @@ def _messages(turns: Sequence[Mapping[str, JsonValue]]) -> list[Message]:
         raise DataError(f"these messages cannot be used: {problem.rule}: {problem.detail}") from problem
 
 
-def _assignments(settings: Mapping[str, JsonValue] | None) -> list[str]:
+def assignments_of(settings: Mapping[str, JsonValue] | None) -> list[str]:
     """Write settings as `--set` takes them; JSON is YAML, so every value arrives as it is."""
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (settings or {}).items()]
 
