@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "resume",
     "compare",
+    "distill",
     "chat",
     "export",
     "runs",

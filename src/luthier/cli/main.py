@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import grade, serve
+from luthier.cli import distill, grade, screen, serve
 from luthier.core.errors import LuthierError, Stopped
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject, JsonValue
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from luthier.config.settings import Settings
-    from luthier.recipes.voice import Voice
 
 app = typer.Typer(
     name="luthier", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -32,7 +31,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 FINDINGS = 3  # the exit code of findings above a limit
-_PIPE_WIDTH = 160
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")]
 Input = Annotated[str | None, typer.Option(help="The column with the input.")]
@@ -80,7 +78,7 @@ def run(
 
     flags = {"model.name": model, "generate.constrain": constrain, "generate.decode": decode}
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | flags)
-    voice = _voice()
+    voice = screen.voice()
     say_model(settings, voice)
     _show_verdict(recipe.run(None, settings, out, voice), json)
 
@@ -122,7 +120,7 @@ def check(
     _end_when_asked()
     if fix is not None and decisions is not None:
         sums = mend.apply(settings.data, decisions, fix, Voice())
-        _print({**sums} if json else str(fix))
+        screen.show({**sums} if json else str(fix))
         return
     if fix is not None:
         diagnosis, _ = mend.check_and_fix(None, settings, fix, Voice())
@@ -130,7 +128,7 @@ def check(
         diagnosis = recipe.check(None, settings, Voice(), use_cache=cache)
     if report is not None:
         recipe.write_report(report, diagnosis, settings)
-    _print(as_json(diagnosis) if json else as_text(diagnosis))
+    screen.show(as_json(diagnosis) if json else as_text(diagnosis))
     if diagnosis.crossed:
         raise typer.Exit(FINDINGS)
 
@@ -155,7 +153,7 @@ def split(
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group))
     _end_when_asked()
     certificate = recipe.split(None, settings, out, Voice())
-    _print(certificate if json else str(out))
+    screen.show(certificate if json else str(out))
 
 
 @app.command()
@@ -168,8 +166,8 @@ def train(
     """Train what a settings file says, up to the exported weights."""
     from luthier.recipes import run as recipe
 
-    folder = recipe.train(_settings([file], set, {}), out, _voice())
-    _print({"run": str(folder.path), "package": str(folder.package)} if json else str(folder.package))
+    folder = recipe.train(_settings([file], set, {}), out, screen.voice())
+    screen.show({"run": str(folder.path), "package": str(folder.package)} if json else str(folder.package))
 
 
 @app.command()
@@ -177,7 +175,7 @@ def resume(run: Run, json: Json = False) -> None:
     """Go on at the first stage that did not finish."""
     from luthier.recipes import run as recipe
 
-    folder = recipe.resume(run, _voice())
+    folder = recipe.resume(run, screen.voice())
     if folder.verdict.exists():
         _show_verdict(folder, json)
 
@@ -222,9 +220,9 @@ def compare(
         "compare.margin": margin, "compare.price": price,
     }  # fmt: skip
     if against:
-        _print(_against(Path(run), against, changes | {"model.name": model}, set, json))
+        screen.show(_against(Path(run), against, changes | {"model.name": model}, set, json))
         return
-    folder = recipe.compared(run, changes, set or [], {"model.name": model}, None, _voice())
+    folder = recipe.compared(run, changes, set or [], {"model.name": model}, None, screen.voice())
     show = _show_verdict if folder.verdict.exists() else _show_outlook
     show(folder, json)
 
@@ -238,7 +236,7 @@ def chat(
     """Talk with the tuned model, or with the base model."""
     from luthier.recipes import chat as recipe
 
-    _hide_weight_bars()
+    screen.hide_weight_bars()
     for piece in recipe.chat(run, arm, prompt, sys.stdin):
         print(piece, end="", flush=True)
 
@@ -253,8 +251,8 @@ def export(
     """Write the adapter or merged weights, proven equal to the trained model."""
     from luthier.recipes import export as recipe
 
-    path, certificate = recipe.export(run, format, to, _voice())
-    _print({"package": str(path), "certificate": certificate} if json else str(path))
+    path, certificate = recipe.export(run, format, to, screen.voice())
+    screen.show({"package": str(path), "certificate": certificate} if json else str(path))
 
 
 @app.command()
@@ -264,7 +262,7 @@ def runs(
     """List the runs in a folder, newest first."""
     from luthier.recipes import runs as recipe
 
-    _print(recipe.runs(folder) if json else recipe.table(folder))
+    screen.show(recipe.runs(folder) if json else recipe.table(folder))
 
 
 @app.command()
@@ -276,7 +274,7 @@ def show(
     """Show where a run stands, or one row with its trained tokens highlighted."""
     from luthier.recipes import show as recipe
 
-    _print(recipe.as_json(run, row) if json else recipe.as_text(run, row))
+    screen.show(recipe.as_json(run, row) if json else recipe.as_text(run, row))
 
 
 @app.command()
@@ -285,7 +283,7 @@ def doctor(json: Json = False) -> None:
     from luthier.recipes import doctor as recipe
 
     facts = recipe.doctor()
-    _print(facts if json else recipe.as_text(facts))
+    screen.show(facts if json else recipe.as_text(facts))
 
 
 @app.command()
@@ -293,9 +291,10 @@ def schema() -> None:
     """Print the JSON schema of the settings."""
     from luthier.config.settings import Settings
 
-    _print(Settings.model_json_schema())
+    screen.show(Settings.model_json_schema())
 
 
+app.add_typer(distill.app)
 app.add_typer(grade.app)
 app.add_typer(serve.app)
 
@@ -349,34 +348,6 @@ def _data_flags(
     }  # fmt: skip
 
 
-def _voice() -> "Voice":
-    from luthier.recipes.voice import Voice
-
-    _hide_weight_bars()
-    return Voice()
-
-
-def _hide_weight_bars() -> None:
-    """Leave out transformers' own bars for loading and saving weights; downloads keep theirs."""
-    from huggingface_hub.utils import enable_progress_bars
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    enable_progress_bars()
-
-
-def _print(value: "JsonValue | list[JsonObject] | RenderableType") -> None:
-    if isinstance(value, str):
-        print(value)
-    elif isinstance(value, dict | list):
-        print(json.dumps(value, indent=1, ensure_ascii=False))
-    else:
-        from rich.console import Console
-
-        # A pipe has no width of its own: rich would assume 80 columns and cut the table.
-        Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(value)
-
-
 def _against(
     run: Path, others: list[Path], changes: JsonObject, assignments: list[str] | None, as_json: bool
 ) -> "JsonValue | RenderableType":
@@ -394,17 +365,17 @@ def _show_outlook(folder: RunDir, as_json: bool) -> None:
     from luthier.verdict.table import terminal_table
 
     found = json.loads(folder.outlook.read_text(encoding="utf-8"))
-    _print(found if as_json else terminal_table(found))
+    screen.show(found if as_json else terminal_table(found))
 
 
 def _show_verdict(folder: RunDir, as_json: bool) -> None:
     verdict = json.loads(folder.verdict.read_text(encoding="utf-8"))
     if as_json:
-        _print(verdict)
+        screen.show(verdict)
         return
     from luthier.verdict.table import terminal_table
 
-    _print(terminal_table(verdict))
+    screen.show(terminal_table(verdict))
     print(f"\nreport: {folder.report}")
 
 

@@ -118,7 +118,7 @@ def create(out: Path | None, name: str) -> RunDir:
     `out` must be absent or hold no file: the empty folders of a run that was killed at its very start do no harm.
     """
     if out is None:
-        out = RUNS / f"{datetime.now(UTC):%Y-%m-%d}-{name}-{secrets.token_hex(2)}"
+        out = fresh_path(name)
     if out.exists() and (not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))):
         raise RunFolderError(
             f"{out} is not empty, and a run folder must be absent or empty. "
@@ -128,6 +128,11 @@ def create(out: Path | None, name: str) -> RunDir:
     for folder in (run.path, run.data, run.checkpoints, run.answers):
         folder.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def fresh_path(name: str) -> Path:
+    """Return the path of a new folder beside the runs: `runs/<date>-<name>-<random>`."""
+    return RUNS / f"{datetime.now(UTC):%Y-%m-%d}-{name}-{secrets.token_hex(2)}"
 
 
 def open_run(path: Path) -> RunDir:

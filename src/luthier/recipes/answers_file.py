@@ -46,15 +46,18 @@ class Columns:
 
 def read_answers_file(path: str, columns: Columns) -> list[Answered]:
     """Read the answers of a file, folder or glob; raise DataError where a row has no completion."""
-    records = [(source.name, item) for source in find_sources(path) for item in _items(source)]
-    broken = [f"{name}:{item.line}: {item.rule}: {item.detail}" for name, item in records if isinstance(item, Broken)]
+    return _answered([(f"{name}:{record.line}", record.value) for name, record in records_in(path)], columns, path)
+
+
+def records_in(path: str) -> list[tuple[str, Record]]:
+    """Return the records of a file, folder or glob, each with its file's name; raise DataError where one cannot be read."""
+    items = [(source.name, item) for source in find_sources(path) for item in _items(source)]
+    broken = [f"{name}:{item.line}: {item.rule}: {item.detail}" for name, item in items if isinstance(item, Broken)]
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(records)} rows of {path} cannot be read:\n  " + "\n  ".join(broken[:_MOST_SHOWN])
+            f"{len(broken)} of {len(items)} rows of {path} cannot be read:\n  " + "\n  ".join(broken[:_MOST_SHOWN])
         )
-    return _answered(
-        [(f"{name}:{item.line}", item.value) for name, item in records if isinstance(item, Record)], columns, path
-    )
+    return [(name, item) for name, item in items if isinstance(item, Record)]
 
 
 def answers_from_python(rows: Iterable[JsonObject], columns: Columns) -> list[Answered]:
@@ -74,20 +77,20 @@ def _items(source: Source) -> Iterator[Record | Broken]:
         case "parquet":
             return parquet_rows(source).items
         case _:
-            raise DataError(f"{source.path} holds no rows: answers are read from JSONL, JSON, CSV, TSV or Parquet.")
+            raise DataError(f"{source.path} holds no rows: rows are read from JSONL, JSON, CSV, TSV or Parquet.")
 
 
 def _answered(rows: Sequence[tuple[str, JsonObject]], columns: Columns, path: str) -> list[Answered]:
     if not rows:
         raise DataError(f"{path} holds no answers.")
     there = list(dict.fromkeys(column for _, row in rows for column in row))
-    completion = _column(columns.completion, COMPLETIONS, there, "--completion", path)
+    completion = named_column(columns.completion, COMPLETIONS, there, "--completion", path)
     if completion is None:
         raise DataError(
             f"{path}: name the column with the completions with --completion; there are: {', '.join(there)}."
         )
     answers = _answer_columns(columns.answer, [name for name in there if name != completion], path)
-    prompt = _column(
+    prompt = named_column(
         columns.prompt, PROMPTS, [name for name in there if name not in (completion, *answers)], "--prompt", path
     )
     missing = [place for place, row in rows if completion not in row or any(name not in row for name in answers)]
@@ -97,7 +100,7 @@ def _answered(rows: Sequence[tuple[str, JsonObject]], columns: Columns, path: st
     return [
         Answered(
             _place(place, row), _question(row.get(prompt)) if prompt else "", _text(row[completion]),
-            _wanted(row, answers) if answers else None,
+            wanted_text(row, answers) if answers else None,
         )
         for place, row in rows
     ]  # fmt: skip
@@ -105,13 +108,13 @@ def _answered(rows: Sequence[tuple[str, JsonObject]], columns: Columns, path: st
 
 def _answer_columns(named: tuple[str, ...], there: list[str], path: str) -> tuple[str, ...]:
     for name in named:
-        _column(name, ANSWERS, there, "--answer", path)
-    found = _column(None, ANSWERS, there, "--answer", path) if not named else None
+        named_column(name, ANSWERS, there, "--answer", path)
+    found = named_column(None, ANSWERS, there, "--answer", path) if not named else None
     return named or ((found,) if found else ())
 
 
-def _column(named: str | None, usual: tuple[str, ...], there: list[str], option: str, path: str) -> str | None:
-    """Return the named column, or the first usual one that is there."""
+def named_column(named: str | None, usual: tuple[str, ...], there: list[str], option: str, path: str) -> str | None:
+    """Return the named column, or the first usual one that is there, or None; raise DataError where the named one is nowhere."""
     if named is not None and named not in there:
         raise DataError(
             f"{path}: {option} names {named!r}, which is in no row.{nearest(named, there)} There are: {', '.join(there)}."
@@ -119,7 +122,7 @@ def _column(named: str | None, usual: tuple[str, ...], there: list[str], option:
     return named or next((name for name in usual if name in there), None)
 
 
-def _wanted(row: JsonObject, columns: tuple[str, ...]) -> str:
+def wanted_text(row: JsonObject, columns: tuple[str, ...]) -> str:
     """Return the wanted text; several columns become one JSON object, as in the rows of a run."""
     if len(columns) == 1:
         return _text(row[columns[0]])

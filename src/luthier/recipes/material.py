@@ -21,13 +21,13 @@ def material_of(job: Job) -> Material:
         grader=job.grader_name,
         count_tokens=TokenCounter(job),
         seed=job.settings.seed,
-        system_role=_knows_system_role(job),
+        system_role=knows_system_role(job),
     )
 
 
 def _gathered(job: Job) -> Sources:
     settings = job.settings.compare
-    prompts = tuple(_prompt(Path(name)) for name in settings.prompts)
+    prompts = tuple(read_prompt(Path(name)) for name in settings.prompts)
     documents = tuple(read_documents(Path(settings.knowledge))) if settings.knowledge else ()
     rows = job.rows("train")
     proof = Sealed(job.rows("test")).prove(rows, [*prompts, *documents])
@@ -35,7 +35,7 @@ def _gathered(job: Job) -> Sources:
     return Sources(tuple(questions(rows)), prompts, documents)
 
 
-def _prompt(path: Path) -> Document:
+def read_prompt(path: Path) -> Document:
     """Read a file with a system prompt; raise DataError where it is missing, empty or no text."""
     if not path.is_file():
         raise DataError(f"there is no file {path} to take a prompt from.")
@@ -48,7 +48,8 @@ def _prompt(path: Path) -> Document:
     return Document(path.name, text)
 
 
-def _knows_system_role(job: Job) -> bool:
+def knows_system_role(job: Job) -> bool:
+    """Tell whether the chat template of the model knows system messages."""
     try:
         job.renderer.prompt([Message("system", "Be brief."), Message("user", "Hello")])
     except RowProblem:
