@@ -355,10 +355,18 @@ def test_gradient_checkpointing_keeps_less_for_the_backward_pass():
 
 
 @pytest.mark.slow
-def test_compile_keeps_the_loss():
-    batch = packed(random_store(6), range(6))
-    eager, compiled = (policy_of(tiny_model(), resolved(compile=flag)).weighted_nll(batch) for flag in (False, True))
-    assert compiled.item() == pytest.approx(eager.item(), rel=1e-4)
+def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_shapes():
+    batches = [packed(random_store(6 + seed, seed), range(6 + seed)) for seed in range(8)]
+    plain = [policy_of(tiny_model(), resolved()).weighted_nll(batch).item() for batch in batches]
+    policy, graphs, losses = policy_of(tiny_model().train(), resolved(compile=True)), [], []
+    for batch in batches:
+        loss = policy.weighted_nll(batch)
+        loss.backward()
+        losses.append(loss.item())
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+        policy.logp(batch)
+    assert losses == pytest.approx(plain, rel=1e-4)
+    assert 0 < graphs[1] == graphs[-1]
 
 
 def test_lora_rank_alpha_and_targets_decide_what_is_trained(tmp_path):

@@ -71,7 +71,7 @@ def policy_of(model: LlamaForCausalLM, settings: TrainSettings, seed: int = 0) -
     else:
         policy = Policy(train_all(model), compiled=bool(settings.compile))
     if settings.layout in ("packed", "tree"):
-        policy.stock.set_attn_implementation(attention.register())
+        policy.stock.set_attn_implementation(attention.register(compiled=bool(settings.compile)))
     if settings.gradient_checkpointing:
         compute_again(policy.stock)
     return policy

@@ -11,6 +11,7 @@ Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run
 M = n x H.
 """
 
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -30,10 +31,26 @@ def equal_runs(lengths: tuple[int, ...]) -> Runs:
     return tuple((len(list(group)), length) for length, group in groupby(lengths))
 
 
-def register() -> str:
-    """Make packed attention known to transformers, and return the name to set on a model."""
-    AttentionInterface.register(NAME, packed_attention)
+@dataclass(frozen=True, slots=True, eq=False)
+class Opaque:
+    """Runs that torch.compile hands on unread; it would compile anew for every value that it can see."""
+
+    runs: Runs
+
+
+def register(*, compiled: bool = False) -> str:
+    """Make packed attention known to transformers, and return the name to set on a model.
+
+    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` as `Opaque`.
+    """
+    AttentionInterface.register(NAME, torch.compiler.disable(_opened) if compiled else packed_attention)
     return NAME
+
+
+def _opened(
+    module: torch.nn.Module, *inputs: torch.Tensor, runs: Opaque | None = None, **more: object
+) -> tuple[torch.Tensor, None]:
+    return packed_attention(module, *inputs, runs=None if runs is None else runs.runs, **more)  # type: ignore[arg-type]
 
 
 def packed_attention(

@@ -167,7 +167,7 @@ class Job(Desk):
         train = self.settings.train
         policy = Policy(self.trainable_model(), compiled=bool(train.compile))
         if train.layout in ("packed", "tree"):
-            policy.stock.set_attn_implementation(attention.register())
+            policy.stock.set_attn_implementation(attention.register(compiled=bool(train.compile)))
         if train.gradient_checkpointing:
             compute_again(policy.stock)
             policy.model.train()

@@ -7,7 +7,7 @@ slow path through the model's own forward. Shapes as in `data/loader.py`.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.loader import Batch
 from luthier.kernels import attention, branching, head, tree_attention
 
-_Inputs = dict[str, torch.Tensor | attention.Runs | tree_attention.Blocks]
+_Inputs = dict[str, torch.Tensor | attention.Runs | attention.Opaque | tree_attention.Blocks]
 _Branches = dict[str, torch.Tensor | branching.BranchingCache]
 
 _UNKNOWN_TRANSFORMS = ("logit_scale", "lm_head_multiplier", "logits_scaling_factor", "output_multiplier_scale")
@@ -32,9 +32,10 @@ class Policy:
         self.decoder = self.stock.get_decoder()
         self.head = _output_layer(self.stock)
         self.bend = bend_of(self.stock)
-        self._run: Callable[..., torch.Tensor] = (
-            torch.compile(self._hidden, dynamic=False) if compiled else self._hidden
-        )
+        self._compiled = compiled
+        if compiled:
+            for layer in _layers(self.decoder):  # all layers share what is compiled, whatever the number of tokens
+                layer.compile(dynamic=True)
 
     @property
     def device(self) -> torch.device:
@@ -52,9 +53,10 @@ class Policy:
     def logp(self, batch: Batch) -> torch.Tensor:
         """Return the log-probability of each target, float32 of shape T, without gradients."""
         index_T, target_T, _ = self._targets(batch)
-        if self.bend is None:
-            return self._stock_logp(batch, index_T, target_T)
-        return head.target_logp(self._states(batch), index_T, target_T, self.head.weight, self.bend)
+        with self._as_written():
+            if self.bend is None:
+                return self._stock_logp(batch, index_T, target_T)
+            return head.target_logp(self._states(batch), index_T, target_T, self.head.weight, self.bend)
 
     @torch.no_grad()
     def prove(self, batch: Batch) -> dict[str, float]:
@@ -66,7 +68,7 @@ class Policy:
         """
         attention_name = self.stock.config._attn_implementation or "eager"
         difference = 0.0
-        with mode(self.model, training=False):
+        with mode(self.model, training=False), self._as_written():
             ours_T = self.logp(batch).cpu()
             self.stock.set_attn_implementation("eager")
             try:
@@ -96,14 +98,20 @@ class Policy:
         if batch.tree is not None:
             blocks = tree_attention.blocks(batch.tree.segments)
             return {"input_ids": tokens_BL, "position_ids": position_BL, "blocks": blocks}
-        return {"input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.equal_runs(batch.places)}
+        runs = attention.equal_runs(batch.places)
+        return {
+            "input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.Opaque(runs) if self._compiled else runs,
+        }  # fmt: skip
+
+    def _as_written(self) -> AbstractContextManager[object]:
+        """Run the layers uncompiled for a block: without gradients it would be compiled once more."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 
     def _states(self, batch: Batch) -> torch.Tensor:
         """Return the last hidden state of every position, flat."""
         if batch.layout == "cached_tree":
             return self._branched(batch, lambda inputs: self.decoder(**inputs, use_cache=True).last_hidden_state)
-        run = self._run if torch.is_grad_enabled() else self._hidden
-        return run(self._inputs(batch))
+        return self.decoder(**self._inputs(batch), use_cache=False).last_hidden_state.flatten(0, 1)
 
     def _branched(self, batch: Batch, forward: Callable[[_Branches], torch.Tensor]) -> torch.Tensor:
         assert batch.tree is not None
@@ -113,9 +121,6 @@ class Policy:
             return forward({"input_ids": tokens_BL, "position_ids": position_BL, "past_key_values": cache})
 
         return branching.run(grown, self.stock.config, tokens_N, batch.tree.segments)
-
-    def _hidden(self, inputs: _Inputs) -> torch.Tensor:
-        return self.decoder(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
 
     def _stock_logp(self, batch: Batch, index_T: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:
         if batch.layout == "cached_tree":
@@ -170,6 +175,15 @@ def stock_model(model: torch.nn.Module) -> PreTrainedModel:
     inner = model if isinstance(model, PreTrainedModel) else model.get_base_model()  # type: ignore[operator]
     assert isinstance(inner, PreTrainedModel)
     return inner
+
+
+def _layers(decoder: torch.nn.Module) -> torch.nn.ModuleList:
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, torch.nn.ModuleList):
+        raise ModelError(
+            f"{type(decoder).__name__} has no list of layers to compile one by one; set train.compile=false."
+        )
+    return layers
 
 
 def _output_layer(model: PreTrainedModel) -> torch.nn.Linear:
