@@ -197,7 +197,7 @@ class TrainSettings(Section):
     """Compile the model with torch.compile; pays off on long runs with packed rows."""
     validate_every: Positive | None = None
     """Steps between two validations."""
-    patience: NotNegative = 3
+    patience: NotNegative = 6
     """Stop after this many validations without a better loss; 0 never stops early."""
     checkpoint_seconds: PositiveFloat = 300.0
     """The longest time between two checkpoints; at most a tenth of the run lies between them."""
