@@ -36,7 +36,7 @@ Held-out text: {bits} bits per byte. Few-shot labels (five labels of Banking77, 
 
 ## Samples, untuned
 
-One held-out row of each skill, the first, not the best; then prose, sampled at temperature 0.7. Long prompts are cut at the front.
+One held-out row of each skill, the first, not the best; then prose, sampled at temperature 0.7. Long prompts are cut at the front, long answers at the end.
 
 {samples}
 
@@ -49,6 +49,9 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 ```
 """
+
+
+_SHOWN = 160
 
 
 def main() -> None:
@@ -68,7 +71,8 @@ def main() -> None:
 
 def _chat(sample: dict[str, str]) -> str:
     verdict = "right" if sample["answer"] == sample["wanted"] else f"wanted `{_line(sample['wanted'])}`"
-    return f"- `{sample['skill']}`: {_line(sample['prompt'])}\n  - **{_line(sample['answer']) or '(nothing)'}** ({verdict})"
+    answer = sample["answer"] if len(sample["answer"]) <= _SHOWN else f"{sample['answer'][:_SHOWN]} ..."
+    return f"- `{sample['skill']}`: {_line(sample['prompt'])}\n  - **{_line(answer) or '(nothing)'}** ({verdict})"
 
 
 def _prose(sample: dict[str, str]) -> str:
