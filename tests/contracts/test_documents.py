@@ -19,6 +19,7 @@ COMMANDS = (
     "resume",
     "compare",
     "distill",
+    "bases",
     "chat",
     "export",
     "runs",

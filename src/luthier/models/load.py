@@ -28,7 +28,7 @@ from luthier.core.hashing import derived_seed
 from luthier.core.types import JsonObject
 
 STARTER = "starter"
-_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
 
 
 @dataclass(frozen=True)

@@ -66,13 +66,16 @@ class Answering:
         asked = questions(job.rendered("train").rows)
         chosen = generator(job.settings.seed, "train rows").permutation(len(asked))[:count]
         asked = [asked[place] for place in sorted(chosen)]
-        if not job.run.arm_answers(ON_TRAINING).exists():
-            answers = self._journaled(ON_TRAINING, self._answerer("tuned"), AS_THE_ROWS_STAND, asked)
-            self._write(ON_TRAINING, asked, answers)
+        rows = self.tuned(ON_TRAINING, asked)
         clusters = clusters_of(job, [question.row.id for question in asked])
-        rows = answer_rows(read_answers(job.run.arm_answers(ON_TRAINING)))
         summary = arm_summary(rows, self._grader, clusters, job.settings)
         return {"score": summary["score"], "interval": summary["interval"], "rows": len(rows)}
+
+    def tuned(self, name: str, asked: Sequence[Question]) -> list[AnswerRow]:
+        """Ask the tuned model questions that are not the test; the answers are kept under this name."""
+        if not self._job.run.arm_answers(name).exists():
+            self._write(name, asked, self._journaled(name, self._answerer("tuned"), AS_THE_ROWS_STAND, asked))
+        return answer_rows(read_answers(self._job.run.arm_answers(name)))
 
     @cached_property
     def _material(self) -> Material:

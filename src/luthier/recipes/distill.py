@@ -18,7 +18,7 @@ from pathlib import Path
 
 from luthier.config.load import with_values
 from luthier.config.settings import Settings
-from luthier.core.errors import DataError, RunFolderError, SettingsError
+from luthier.core.errors import DataError, SettingsError
 from luthier.core.hashing import json_hash
 from luthier.core.rundir import create, fresh_path, open_run, write_atomically, write_json
 from luthier.core.types import PARTS, Grader, JsonObject, JsonValue, Part
@@ -27,6 +27,7 @@ from luthier.data.split import row_key, split
 from luthier.graders.making.spec import NamedGrader, graders_named, needs_answer
 from luthier.recipes import run as road
 from luthier.recipes.answerers import EndpointAnswerer, Line, ModelAnswerer, journaled
+from luthier.recipes.begun import begin
 from luthier.recipes.chat import CHAT_TOKENS
 from luthier.recipes.inputs import read_inputs
 from luthier.recipes.job import Job
@@ -42,7 +43,7 @@ from luthier.verdict.endpoint import address
 from luthier.verdict.questions import Question
 from luthier.verdict.sealed import Sealed
 
-ASKED, RESULT = "asked.json", "distill.json"
+RESULT = "distill.json"
 Parts = Mapping[Part, Sequence[Question]]
 
 
@@ -73,11 +74,13 @@ def distill(wish: Wish, settings: Settings, out: Path | None, voice: Voice) -> P
     test = parts["test"] if right_answers else ()
     Sealed([question.row for question in test]).prove((), [prompt])
     folder = _folder(wish, settings, prompt, asked, out)
-    learned = {part: parts[part] for part in PARTS if part != "test" or not right_answers}
+    learned: Parts = {part: parts[part] for part in PARTS if part != "test" or not right_answers}
     lines = _answered(folder / "teacher", learned, prompt, settings, voice)
     kept, dropped = _filtered(learned, lines, graders, wish.least)
     voice.say(_words_of(kept, dropped))
-    rows = _write_rows(folder / "rows", kept | ({"test": [(one, one.wanted) for one in test]} if right_answers else {}))
+    if right_answers:
+        kept["test"] = [(one, one.wanted) for one in test]
+    rows = _write_rows(folder / "rows", kept)
     run = _tuned(folder / "run", rows, wish, settings, voice)
     found = distilled(read_verdict(open_run(run)), _teacher(settings), right_answers)
     write_json(folder / RESULT, {**_facts(folder, wish, settings, lines, dropped), **found, "run": str(run)})
@@ -121,19 +124,7 @@ def _folder(wish: Wish, settings: Settings, prompt: Document, asked: Sequence[Qu
         "settings": settings.model_dump(mode="json", by_alias=True),
     }  # fmt: skip
     folder = fresh_path(f"{name_of(wish.inputs)}-distilled") if out is None else out
-    begun = folder / ASKED
-    if begun.exists():
-        before = json.loads(begun.read_text(encoding="utf-8"))
-        other = [key for key in request if before.get(key) != request[key]]
-        if other:
-            raise RunFolderError(
-                f"{folder} was begun with another {other[0]}; give the same again, or choose another --out."
-            )
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunFolderError(f"{folder} is not empty; choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(begun, request)
+    begin(folder, request)
     return folder
 
 
@@ -219,8 +210,8 @@ def _write_rows(folder: Path, parts: Mapping[Part, Sequence[tuple[Question, str]
 
 def _row(question: Question, answer: str) -> JsonObject:
     turns = [message.as_dict() for message in question.messages if message.role != "system"]
-    messages: list[JsonValue] = [*turns, {"role": "assistant", "content": answer}]
-    return {"messages": messages} | ({"group": question.row.group} if question.row.group is not None else {})
+    row: JsonObject = {"messages": [*turns, {"role": "assistant", "content": answer}]}
+    return row if question.row.group is None else {**row, "group": question.row.group}
 
 
 def _tuned(path: Path, rows: Mapping[Part, Path], wish: Wish, settings: Settings, voice: Voice) -> Path:

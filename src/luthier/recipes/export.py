@@ -19,6 +19,7 @@ from luthier.models import parity
 from luthier.models.card import CardFacts, card
 from luthier.models.export import Package
 from luthier.models.export import export as write_package
+from luthier.models.license import license_of
 from luthier.recipes.job import Job
 from luthier.recipes.verdict_file import read_verdict
 from luthier.recipes.voice import Voice
@@ -26,7 +27,6 @@ from luthier.verdict.questions import questions
 
 Format = Literal["adapter", "merged"]
 _SAMPLES, _ROWS_TRIED, _TEXT_LENGTH = 8, 64, 200
-_STARTER_LICENSE = "apache-2.0"
 
 
 def export(path: Path, format: str, to: Path | None, voice: Voice) -> tuple[Path, JsonObject]:
@@ -135,6 +135,6 @@ def _card(job: Job, format: Format, base: str | None) -> str:
             method=str(train.method),
             verdict=verdict,
             settings=settings,
-            license=_STARTER_LICENSE if job.folder.name == "starter" else None,
+            license=license_of(job.folder),
         )
     )
