@@ -15,6 +15,7 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.answers import AnswerRow
 from luthier.verdict.closer_page import memory_and_distance, weak_spots
 from luthier.verdict.conclude import arm_name, best_rival
+from luthier.verdict.confusion_picture import confusion_picture
 from luthier.verdict.cost_page import what_it_cost
 from luthier.verdict.curves import axis_ends, axis_scale, dot_interval, loss_curves, loss_points
 from luthier.verdict.figures import (
@@ -69,7 +70,7 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
         + why(verdict, scale)
         + _data(objects(verdict["data"]))
         + _learning(verdict, arms, scale, extra)
-        + _details(arms, rival)
+        + _details(arms, rival, extra)
         + weak_spots(verdict.get("slices"), rival, scale)
         + _examples(rival, extra)
         + what_it_cost(verdict, arms)
@@ -200,7 +201,7 @@ def _card(ours: AnswerRow, theirs: AnswerRow, rival: str) -> str:
     return f'<div class="example"><dl>{terms}</dl></div>'
 
 
-def _details(arms: JsonObject, rival: str | None) -> str:
+def _details(arms: JsonObject, rival: str | None, extra: ReportInputs) -> str:
     """The fields or labels of the tuned arm, worst first, with the best other arm beside it."""
     ours = objects(objects(arms.get("tuned")).get("metrics"))
     theirs = objects(objects(arms.get(rival or "")).get("metrics"))
@@ -220,7 +221,10 @@ def _details(arms: JsonObject, rival: str | None) -> str:
     headings = [kind.removesuffix("s"), "precision", "recall", "F1", other, "wanted"]
     rest = folded(f"{len(lines) - _OPEN_LINES:,} more", table(headings, lines[_OPEN_LINES:]))
     title = "Field by field, worst first" if kind == "fields" else "Label by label, worst first"
-    return section(title, table(headings, lines[:_OPEN_LINES]), rest, _confusions(ours.get("confusions")))
+    return section(
+        title, table(headings, lines[:_OPEN_LINES]), rest, confusion_picture(extra.answers.get("tuned", ())),
+        _confusions(ours.get("confusions")),
+    )  # fmt: skip
 
 
 def _confusions(found: JsonValue) -> str:
