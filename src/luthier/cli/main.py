@@ -244,13 +244,18 @@ def chat(
 @app.command()
 def export(
     run: Run,
-    format: Annotated[str, typer.Option(help="adapter or merged.")],
+    format: Annotated[str, typer.Option(help="adapter, merged or promptfoo.")],
     to: Annotated[Path | None, typer.Option(help="The folder to write; the run's own package when absent.")] = None,
     json: Json = False,
 ) -> None:
-    """Write the adapter or merged weights, proven equal to the trained model."""
+    """Write the adapter or merged weights, proven equal to the trained model; or the test and its grader for promptfoo."""
     from luthier.recipes import export as recipe
+    from luthier.recipes.promptfoo import export_promptfoo
 
+    if format == "promptfoo":
+        suite = str(export_promptfoo(run, to))
+        screen.show({"suite": suite} if json else suite)
+        return
     path, certificate = recipe.export(run, format, to, screen.voice())
     screen.show({"package": str(path), "certificate": certificate} if json else str(path))
 

@@ -36,7 +36,7 @@ def export(path: Path, format: str, to: Path | None, voice: Voice) -> tuple[Path
         raise RunFolderError(f"{path} has not finished training; go on with: luthier resume {path}")
     job = Job(folder, load([folder.config]), voice)
     if format not in ("adapter", "merged"):
-        raise SettingsError(f"--format is {format!r}; expected adapter or merged.")
+        raise SettingsError(f"--format is {format!r}; expected adapter, merged or promptfoo.")
     out = to or folder.package
     with folder.held():
         certificate = _export(job, "adapter" if format == "adapter" else "merged", out)
