@@ -7,7 +7,7 @@ import pytest
 from command import LUTHIER, in_own_process, luthier
 from rich.console import Console
 
-from luthier.cli.main import _print
+from luthier.cli.screen import show
 from luthier.verdict.table import terminal_table
 
 VERDICT = {
@@ -72,7 +72,7 @@ def test_a_reader_that_goes_away_is_no_failure_with_a_trace():
 
 
 def test_the_verdict_table_is_whole_in_a_pipe_and_says_its_sentence_once(capsys: pytest.CaptureFixture[str]):
-    _print(terminal_table(VERDICT))  # type: ignore[arg-type]
+    show(terminal_table(VERDICT))  # type: ignore[arg-type]
     printed = capsys.readouterr().out
     assert "…" not in printed
     for words in ("classical model", "95.0 %", "93.0 to 97.0 %", "123,456", "65,432", "+24.0 points", "better"):
