@@ -12,8 +12,10 @@ from luthier.core.errors import SettingsError
 from luthier.core.rundir import RunDir, create
 from luthier.jobs.files import Arrived
 from luthier.jobs.queue import Outcome
-from luthier.server.catalogue import Start, check_map, listed, one, start_of
+from luthier.server.catalogue import Start, check_map, listed, one, served_of, start_of
 from luthier.server.control import Control
+from luthier.server.engines import Served
+from luthier.server.errors import ApiError
 
 
 @pytest.fixture
@@ -44,6 +46,22 @@ def test_names_of_the_map_lead_to_models_folders_and_runs(desk: Bench, tmp_path:
     ]  # fmt: skip
     assert [start_of(control, desk.project, name) for name in mapped] == wanted
     assert {str(model["id"]) for model in listed(control, desk.project, 1)} == {"starter", *mapped}
+
+
+def test_a_run_of_the_map_answers_with_its_package(desk: Bench, tmp_path: Path):
+    runs = [trained_run(tmp_path / name) for name in ("whole", "layers", "unfinished")]
+    for run in runs[:2]:
+        run.package.mkdir()
+    (runs[1].package / "adapter_config.json").write_text("{}")
+    names = {run.path.name: str(run.path) for run in runs}
+    control = Control(desk.folder, desk.database, parse_serving({"models": {**names, "big": "org/model"}}))
+    assert served_of(control, desk.project, "whole") == Served("whole", str(runs[0].package))
+    assert served_of(control, desk.project, "layers") == Served("layers", "starter", adapter=runs[1].package)
+    assert served_of(control, desk.project, "big") == Served("org/model", "org/model")
+    assert served_of(control, desk.project, "starter") == Served("starter", "starter")
+    assert served_of(control, desk.project, str(runs[0].path)) is None
+    with pytest.raises(ApiError, match="no package yet"):
+        served_of(control, desk.project, "unfinished")
 
 
 def test_a_request_cannot_name_a_path_or_a_repository(desk: Bench, tmp_path: Path):

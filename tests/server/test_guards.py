@@ -140,11 +140,11 @@ def test_half_open_connections_are_closed_and_keep_nobody_waiting(served: Served
 
 def test_figures_and_log_tell_of_requests_but_not_what_they_hold(served: Served):
     served.call("GET", "/v1/files/file-canary?purpose=canary", headers={"X-Request-Id": "my-id", "X-Other": "canary"})
+    text = served.call("GET", "/metrics")[1]["text"]  # the line is written behind its answer, and before this one
     log = served.data.with_name(f"{served.data.name}.log").read_text()
     assert "canary" not in log and served.key not in log
     entry = next(json.loads(line) for line in log.splitlines() if '"my-id"' in line)
     assert entry["route"] == "files_api.retrieve" and entry["status"] == 404
-    text = served.call("GET", "/metrics")[1]["text"]
     assert 'luthier_requests_total{route="files_api.retrieve",method="GET",status="404"}' in str(text)
     assert served.call("GET", "/readyz")[1] == {"status": "ready"}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
+import openai
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
@@ -95,6 +96,22 @@ def test_a_job_ends_with_a_model_and_its_figures(running: Running):
     settings = running.run_of(job).config.read_text()
     assert "test_share: 0.0" in settings and "batch_rows: 20" in settings
     running.undisturbed = job.id
+
+
+def test_the_tuned_model_answers_in_a_stream_beside_its_base(running: Running):
+    client = running.client
+    tuned = str(client.fine_tuning.jobs.retrieve(running.undisturbed).fine_tuned_model)
+    asked = {"messages": [{"role": "user", "content": "Please look at refund number 7."}], "temperature": 0}
+    chunks = list(client.chat.completions.create(model=tuned, **asked, max_tokens=8, stream=True))
+    assert {chunk.model for chunk in chunks} == {tuned}
+    logs = {
+        name: client.chat.completions.create(model=name, **asked, max_tokens=1, logprobs=True).choices[0].logprobs
+        for name in (tuned, "starter")
+    }
+    assert logs[tuned] != logs["starter"]
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(running.undisturbed).data[0].fine_tuned_model_checkpoint
+    with pytest.raises(openai.BadRequestError, match="is a checkpoint"):
+        client.chat.completions.create(model=checkpoint, **asked)
 
 
 def test_a_job_whose_server_is_killed_ends_in_the_same_bytes(running: Running):

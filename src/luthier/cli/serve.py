@@ -24,7 +24,7 @@ def serve(
         list[Path] | None, typer.Option("--config", help="A YAML file of the server's settings; later files win.")
     ] = None,
 ) -> None:
-    """Serve OpenAI's API for files, fine-tuning jobs and models."""
+    """Serve OpenAI's API for files, fine-tuning jobs, models and chat."""
     from luthier.config.serving import load_serving
     from luthier.server.main import serve as serve_until_stopped
 

@@ -23,6 +23,16 @@ class ServeSettings(Section):
     """How many jobs train at the same time."""
     threads: Positive | None = None
     """How many cores one training uses; all but one of the machine's, divided by `workers`, when absent."""
+    engines: Positive = 2
+    """How many base models answer at the same time; the one that was used least recently makes room for another."""
+    engine_bytes: Positive = 16 << 30
+    """How much memory the processes of the base models may take together, before those that are idle are ended."""
+    engine_threads: Positive | None = None
+    """How many cores one base model uses to answer; half of the machine's when absent."""
+    answers: Positive = 16
+    """How many answers one base model writes at the same time."""
+    waiting: Positive = 64
+    """How many requests may wait for a base model; the others are told to come again."""
     hosts: tuple[str, ...] = ()
     """Host names by which clients may call, beside those of the address that is served."""
     file_bytes: Positive = 512 << 20

@@ -5,7 +5,6 @@ being answered then ends with EngineDied: it is for the caller to ask again, sin
 """
 
 import itertools
-import os
 import queue
 import subprocess
 import sys
@@ -14,9 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from luthier.core.errors import LuthierError, RunFailed
+from luthier.core.hardware import usable_cores
+from luthier.core.threads import child_environment
 from luthier.core.types import JsonObject
 from luthier.generate.request import Delta, Finished, Sampling
 from luthier.generate.wire import error_from_json, event_from_json, read_lines, write_line
@@ -29,14 +30,22 @@ class EngineDied(RunFailed):
     """The engine's process ended, or said nothing for too long and was ended."""
 
 
+class Inbox(Protocol):
+    """Where the messages of an answer go; `put` is called from a thread of the client's."""
+
+    def put(self, message: JsonObject | LuthierError, /) -> None:
+        """Take a message, or the error that came in its place; never wait."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """Which base model the process loads, and its limits."""
+    """Which base model the process loads, and its limits; what is None is chosen by whether there is a GPU."""
 
     name: str = "starter"
     revision: str | None = None
-    dtype: str = "float32"
-    device: str = "cpu"
+    dtype: str | None = None
+    device: str | None = None
     enable_thinking: bool | None = None
     threads: int | None = None
     max_rows: int = 16
@@ -47,13 +56,17 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A conversation, or a plain `prompt`, and how to answer it; `constraint` as the worker's `constraint_from_json`."""
+    """A conversation, or a plain `prompt`, and how to answer it; `constraint` as the worker's `constraint_from_json`.
+
+    Where `adapter_folder` is given, an adapter that is not in memory is loaded from there first.
+    """
 
     messages: Sequence[JsonObject] = ()
     prompt: str | None = None
     tools: Sequence[JsonObject] = ()
     sampling: Sampling = field(default_factory=Sampling)
     adapter: str | None = None
+    adapter_folder: Path | None = None
     constraint: JsonObject | None = None
 
 
@@ -66,51 +79,71 @@ class Ended:
 
 
 class Answer:
-    """What comes back for one request: iterate over it for pieces and ends."""
+    """What comes back for one request: iterate over it for pieces and ends, or `read` what came into another inbox."""
 
-    def __init__(self, client: "EngineClient", name: str, choices: int, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(
+        self, client: "EngineClient", name: str, choices: int, process: "subprocess.Popen[bytes]",
+        inbox: Inbox | None = None,
+    ) -> None:  # fmt: skip
         self.id, self.choices, self.process = name, choices, process
-        self._client, self._open = client, choices
-        self.inbox: queue.SimpleQueue[JsonObject | LuthierError] = queue.SimpleQueue()
+        self._client, self._open, self._since = client, choices, time.monotonic()
+        self._queue: queue.SimpleQueue[JsonObject | LuthierError] = queue.SimpleQueue()
+        self.inbox: Inbox = self._queue if inbox is None else inbox
 
     def __iter__(self) -> Iterator[Delta | Ended]:
         """Yield what happens until every choice has ended; raise what went wrong."""
-        while self._open:
-            event = event_from_json(message := self.take())
-            if isinstance(event, Finished):
-                self._open -= 1
-                if event.error is not None:
-                    raise RunFailed(event.error)
-                yield Ended(event, str(message["content"]) if "content" in message else "")
-            else:
-                yield event
+        while self.is_open:
+            yield self.read(self._next())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a choice has not ended yet."""
+        return self._open > 0
+
+    def read(self, message: JsonObject | LuthierError) -> Delta | Ended:
+        """Return what a message tells; raise what went wrong, after which nothing follows."""
+        try:
+            event = event_from_json(message := _said(message))
+            if not isinstance(event, Finished):
+                return event
+            if event.error is not None:
+                raise RunFailed(event.error)
+        except LuthierError:
+            self._open = 0
+            raise
+        self._open -= 1
+        return Ended(event, str(message["content"]) if "content" in message else "")
 
     def take(self) -> JsonObject:
         """Wait for the next message; raise the error that came in its place, or EngineDied after a long silence."""
-        message = self._next()
-        if isinstance(message, LuthierError):
-            raise message
-        if message["tell"] == "refused":
-            raise error_from_json(message["error"])
-        return message
+        return _said(self._next())
+
+    def loaded(self, seconds: float) -> JsonObject:
+        """Wait for the first message of a process; raise queue.Empty when it has not come in time."""
+        return _said(self._queue.get(timeout=seconds))
 
     def cancel(self) -> None:
         """Free the request's rows; the ends still come."""
         self._client.tell({"do": "cancel", "id": self.id})
 
+    def patience(self) -> float:
+        """Return for how many seconds more to wait: the process must say something, to anybody, since a request may
+        wait its turn for long."""
+        return self._client.silence_seconds - (time.monotonic() - max(self._since, self._client.heard))
+
+    def give_up(self) -> EngineDied:
+        """End the process that said nothing for too long; return the error of its requests."""
+        self._client.kill(self.process)
+        return EngineDied(f"the engine said nothing for {self._client.silence_seconds:g} s and was ended. Ask again.")
+
     def _next(self) -> JsonObject | LuthierError:
-        """Wait while the process says anything to anybody; a request may wait its turn for long."""
-        since = time.monotonic()
+        self._since = time.monotonic()
         while True:
-            silent = time.monotonic() - max(since, self._client.heard)
             try:
-                return self.inbox.get(timeout=max(0.0, self._client.silence_seconds - silent))
+                return self._queue.get(timeout=max(0.0, self.patience()))
             except queue.Empty:
-                if time.monotonic() - max(since, self._client.heard) >= self._client.silence_seconds:
-                    self._client.kill(self.process)
-                    raise EngineDied(
-                        f"the engine said nothing for {self._client.silence_seconds:g} s and was ended. Ask again."
-                    ) from None
+                if self.patience() <= 0:
+                    raise self.give_up() from None
 
 
 class EngineClient:
@@ -128,14 +161,21 @@ class EngineClient:
         self._adapters: dict[str, Path] = {}
         self._numbers = itertools.count()
 
-    def ask(self, ask: Ask) -> Answer:
+    def start(self) -> None:
+        """Start the process where it does not run; raise ModelError for a model that cannot be loaded."""
+        with self._lock:
+            if self.pid is None:
+                self._start()
+
+    def ask(self, ask: Ask, inbox: Inbox | None = None) -> Answer:
         """Send a request to the engine, starting it where it does not run; its errors come with the answer."""
         message: JsonObject = {
             "do": "submit", "messages": [dict(one) for one in ask.messages], "prompt": ask.prompt,
             "tools": [dict(one) for one in ask.tools], "sampling": cast(JsonObject, asdict(ask.sampling)),
-            "adapter": ask.adapter, "constraint": ask.constraint,
+            "adapter": ask.adapter, "adapter_path": None if ask.adapter_folder is None else str(ask.adapter_folder),
+            "constraint": ask.constraint,
         }  # fmt: skip
-        return self._send(message, ask.sampling.n)
+        return self._send(message, ask.sampling.n, inbox)
 
     def adapter(self, name: str, folder: Path) -> None:
         """Load an adapter, now and whenever the process is started again; raise ModelError where it cannot be."""
@@ -180,13 +220,12 @@ class EngineClient:
             pass
         _wait_or_kill(process)
 
-    def _send(self, message: JsonObject, choices: int) -> Answer:
+    def _send(self, message: JsonObject, choices: int, inbox: Inbox | None = None) -> Answer:
         with self._lock:
-            if self.pid is None:
-                self._start()
+            self.start()
             process = self._process
             assert process is not None
-            answer = Answer(self, str(next(self._numbers)), choices, process)
+            answer = Answer(self, str(next(self._numbers)), choices, process, inbox)
             with self._table:
                 self._answers[answer.id] = answer
             self.tell({**message, "id": answer.id})
@@ -197,7 +236,7 @@ class EngineClient:
     def _start(self) -> None:
         """Start the process, load the model and the adapters; raise what it could not do."""
         log = None if self._log is None else self._log.open("ab")
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = {**child_environment(self._spec.threads or usable_cores()), "HF_HUB_OFFLINE": "1"}
         process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment)
         if log is not None:
             log.close()
@@ -207,16 +246,20 @@ class EngineClient:
         threading.Thread(target=self._read, args=(process, process.stdout, first), daemon=True).start()
         self.tell({"do": "load", **cast(JsonObject, asdict(self._spec))})
         try:
-            loaded = first.inbox.get(timeout=self._start_seconds)
-        except queue.Empty:
-            process.kill()
-            raise EngineDied(f"the engine has not loaded {self._spec.name} within {self._start_seconds:g} s.") from None
-        if isinstance(loaded, LuthierError):
-            raise loaded
-        if loaded["tell"] == "failed":
-            raise error_from_json(loaded["error"])
+            self._await_load(first)
+        except LuthierError:
+            self.kill(process)
+            raise
         for name, folder in self._adapters.items():
             self._send({"do": "adapter", "name": name, "path": str(folder)}, 1).take()
+
+    def _await_load(self, first: Answer) -> None:
+        try:
+            loaded = first.loaded(self._start_seconds)
+        except queue.Empty:
+            raise EngineDied(f"the engine has not loaded {self._spec.name} within {self._start_seconds:g} s.") from None
+        if loaded["tell"] == "failed":
+            raise error_from_json(loaded["error"])
 
     def _read(self, process: "subprocess.Popen[bytes]", pipe: IO[bytes], first: Answer) -> None:
         """Hand what the process says to whom it concerns, until it ends."""
@@ -250,6 +293,15 @@ class EngineClient:
                 del self._answers[answer.id]
                 code = process.returncode
                 answer.inbox.put(EngineDied(f"the engine's process ended ({code}) before the answer did. Ask again."))
+
+
+def _said(message: JsonObject | LuthierError) -> JsonObject:
+    """Return a message that is no error; raise one that is."""
+    if isinstance(message, LuthierError):
+        raise message
+    if message["tell"] == "refused":
+        raise error_from_json(message["error"])
+    return message
 
 
 def _wait_or_kill(process: "subprocess.Popen[bytes]") -> None:

@@ -95,7 +95,9 @@ class Worker:
             tokenizer, max_length=context, enable_thinking=cast("bool | None", spec.get("enable_thinking")),
             stop_tokens=stop_tokens(folder),
         )  # fmt: skip
-        model = load_model(folder, _DTYPES[str(spec["dtype"])], str(spec["device"]))
+        device = str(spec.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+        dtype = str(spec.get("dtype") or ("float32" if device == "cpu" else "bfloat16"))
+        model = load_model(folder, _DTYPES[dtype], device)
         cast(Module, model).requires_grad_(False).eval()
         width = model.config.get_text_config(decoder=True).vocab_size
         self._constrainer = Constrainer(tokenizer, self._renderer.stop_tokens, width, self._renderer.template.lead)
@@ -131,8 +133,7 @@ class Worker:
                 case "cancel":
                     self._engine.cancel(str(message["id"]))
                 case "adapter":
-                    path = Path(str(message["path"]))
-                    self._engine.adapters.load(str(message["name"]), path, self._engine.adapters_in_use)
+                    self._load_adapter(str(message["name"]), message["path"])
                     self._outbox.put({"tell": "done", "id": message["id"]})
                 case "stats":
                     self._outbox.put({"tell": "done", "id": message["id"], "stats": self._engine.stats()})
@@ -144,12 +145,17 @@ class Worker:
     def _request(self, message: JsonObject) -> Request:
         sampling = cast(JsonObject, message["sampling"])
         stop = tuple(str(one) for one in cast("list[JsonValue]", sampling.get("stop", [])))
-        adapter, constraint = message.get("adapter"), message.get("constraint")
+        adapter, constraint, path = (message.get(key) for key in ("adapter", "constraint", "adapter_path"))
+        if path is not None and adapter not in self._engine.adapters.names:
+            self._load_adapter(str(adapter), path)
         return Request(
             str(message["id"]), self._prompt(message), Sampling(**{**sampling, "stop": stop}),  # pyright: ignore[reportArgumentType]
             None if adapter is None else str(adapter),
             None if constraint is None else self._grammar(cast(JsonObject, constraint)),
         )  # fmt: skip
+
+    def _load_adapter(self, name: str, path: JsonValue) -> None:
+        self._engine.adapters.load(name, Path(str(path)), self._engine.adapters_in_use)
 
     def _prompt(self, message: JsonObject) -> tuple[int, ...]:
         """Return the prompt's tokens: a plain text, or messages through the model's chat template."""
@@ -201,9 +207,11 @@ def _message(value: JsonObject) -> Message:
             f"a message has the role {role!r} and content of type {type(content).__name__}; expected one of "
             f"{', '.join(ROLES)}, and a text."
         )
-    call, name = (None if value.get(key) is None else str(value[key]) for key in ("tool_call_id", "name"))
+    call, name, reasoning = (
+        None if value.get(key) is None else str(value[key]) for key in ("tool_call_id", "name", "reasoning_content")
+    )
     calls = tuple(cast("list[JsonObject]", calls))
-    return Message(role, content or "", tool_calls=calls, tool_call_id=call, name=name)
+    return Message(role, content or "", reasoning=reasoning, tool_calls=calls, tool_call_id=call, name=name)
 
 
 def main() -> None:

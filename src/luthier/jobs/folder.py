@@ -1,6 +1,7 @@
 """The server's data folder: the only module that knows the names in it, and the lock that keeps a second server out.
 
 luthier.db               the database
+engines.log              what the processes that answer have complained about
 api_key                  the key that was minted at the first start, readable by its owner alone
 files/<file id>.jsonl    uploads and results, named by their ids
 jobs/<job id>/<token>/   one attempt of a job: its settings, its log, its run folder
@@ -27,6 +28,7 @@ class DataFolder:
         self.database = self.path / "luthier.db"
         self.settings = self.path / "serve.json"
         self.first_key = self.path / "api_key"
+        self.engine_log = self.path / "engines.log"
         self.files = self.path / "files"
         self.jobs = self.path / "jobs"
         self.incoming = self.path / "incoming"

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from luthier.jobs.records import now
-from luthier.server import files_api, fine_tuning_api, health, models_api
+from luthier.server import chat_api, files_api, fine_tuning_api, health, models_api
 from luthier.server.control import Control
 from luthier.server.errors import not_here
 from luthier.server.guards import LOOPBACK, Authenticated, Observed, SameSite, http_error
@@ -27,8 +27,8 @@ _LATER = {
     "/fine_tuning/alpha/graders/{rest:path}": "Grade answers with: luthier grade",
     _JOB + "/pause": "Cancel the job, and continue from its last checkpoint.",
     _JOB + "/resume": "Create a job with a checkpoint as its model.",
-    "/responses": "Use a run's package with a program that serves models.",
-    "/embeddings": "Only tuned chat models are served.",
+    "/responses": "Use /v1/chat/completions.",
+    "/embeddings": "Only chat models are served.",
 }
 
 
@@ -40,6 +40,7 @@ def application(control: Control, hosts: Sequence[str] = ()) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         control.scheduler.start()
         yield
+        await run_in_threadpool(control.engines.close)
         await run_in_threadpool(control.scheduler.stop)
 
     app = Starlette(
@@ -70,6 +71,8 @@ def _v1() -> list[Route]:
         Route(_JOB + "/cancel", fine_tuning_api.cancel, methods=["POST"]),
         Route(_JOB + "/events", fine_tuning_api.list_events),
         Route(_JOB + "/checkpoints", fine_tuning_api.list_checkpoints),
+        Route("/chat/completions", chat_api.chat, methods=["POST"]),
+        Route("/completions", chat_api.complete, methods=["POST"]),
         Route("/models", models_api.list_models),
         Route("/models/{model:path}", models_api.retrieve),
         Route("/models/{model:path}", models_api.delete, methods=["DELETE"]),

@@ -18,11 +18,13 @@ Body = TypeVar("Body", bound=BaseModel)
 Auto = Literal["auto"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A body that takes no argument which it does not know, and no value of another type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Hyperparameters(_Strict):
+class Hyperparameters(Strict):
     """The hyperparameters of supervised tuning."""
 
     batch_size: Auto | Annotated[int, Field(ge=1, le=100_000)] = "auto"
@@ -30,13 +32,13 @@ class Hyperparameters(_Strict):
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = "auto"
 
 
-class Supervised(_Strict):
+class Supervised(Strict):
     """The settings of the method `supervised`."""
 
     hyperparameters: Hyperparameters | None = None
 
 
-class Method(_Strict):
+class Method(Strict):
     """How a job trains; methods that are not there are told apart from mistakes by the handler."""
 
     type: Literal["supervised", "dpo", "reinforcement"] = "supervised"
@@ -45,7 +47,7 @@ class Method(_Strict):
     reinforcement: AnyJson = None
 
 
-class JobRequest(_Strict):
+class JobRequest(Strict):
     """The body of POST /v1/fine_tuning/jobs."""
 
     model: Annotated[str, Field(min_length=1, max_length=500)]

@@ -1,23 +1,27 @@
-"""The models that clients may name, and where training from each begins.
+"""The models that clients may name: where training from each begins, and what answers under each.
 
 A name is looked up in the model map of the settings, then it is `starter`, then a model or a checkpoint that the
 project has made. Nothing else is loaded: a request cannot name a path or a repository.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from luthier.config.load import load
+from luthier.config.settings import ModelSettings
 from luthier.core.errors import SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject
 from luthier.server.control import Control
+from luthier.server.engines import Served
 from luthier.server.errors import ApiError
 from luthier.server.wire import model_object, tuned_model_object
 
 STARTER = "starter"
 _OWNER = "luthier"
+_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,26 @@ def start_of(control: Control, project_id: str, name: str) -> Start | None:
     return Start(job.base, str(control.folder.checkpoint(job.id, checkpoint.step)))
 
 
+def served_of(control: Control, project_id: str, name: str) -> Served | None:
+    """Return what answers under a model's name; None when the name means nothing to this project."""
+    if name in control.serving.models:
+        path = Path(meaning := control.serving.models[name]).absolute()
+        if RunDir(path).config.exists():
+            return _packaged(RunDir(path), path.name)
+        return Served(path.name, str(path)) if path.is_dir() else Served(meaning, meaning)
+    if name == STARTER:
+        return Served(STARTER, STARTER)
+    for model in control.jobs.models(project_id):
+        if model.id == name and model.package is not None:
+            return _packaged(RunDir((control.folder.path / model.package).parent), name)
+    if control.jobs.checkpoint_of(project_id, name) is not None:
+        raise ApiError(
+            400, f"{name} is a checkpoint: a job can go on from it, but only the model that its job ends with answers.",
+            param="model", code="model_not_ready",
+        )  # fmt: skip
+    return None
+
+
 def listed(control: Control, project_id: str, started: int) -> list[JsonObject]:
     """Return the models of a project, as the API lists them; `started` is since when the given ones are there."""
     tuned = [tuned_model_object(model) for model in control.jobs.models(project_id)]
@@ -68,6 +92,22 @@ def check_map(control: Control) -> None:
             _mapped(meaning)
         except ApiError as error:
             raise SettingsError(f"models.{name}: {error}") from error
+
+
+def _packaged(run: RunDir, name: str) -> Served:
+    """Return what a run's package serves: weights of its own, or an adapter over the run's base."""
+    if not run.package.is_dir():
+        raise ApiError(400, f"{name} has no package yet; its run has not ended.", param="model", code="model_not_ready")
+    model = _model_settings(run.config, run.config.stat().st_mtime_ns)
+    if (run.package / "adapter_config.json").exists():
+        return Served(name, model.name, model.revision, model.enable_thinking, run.package)
+    return Served(name, str(run.package), enable_thinking=model.enable_thinking)
+
+
+@lru_cache(_REMEMBERED)
+def _model_settings(config: Path, changed: int) -> ModelSettings:
+    """Read which model a run was made from; `changed` is when the file was written last."""
+    return load([config]).model
 
 
 def _mapped(meaning: str) -> Start:

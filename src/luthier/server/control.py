@@ -12,6 +12,7 @@ from luthier.jobs.keys import Keys
 from luthier.jobs.queue import Queue
 from luthier.jobs.records import KeyRecord
 from luthier.jobs.submit import Jobs
+from luthier.server.engines import Engines
 from luthier.server.scheduler import Scheduler
 
 
@@ -41,6 +42,7 @@ class Control:
         self.jobs = Jobs(database, folder, serving.unfinished_jobs)
         self.queue = Queue(database)
         self.scheduler = Scheduler(folder, self.queue, self.files, serving.workers)
+        self.engines = Engines(serving, folder.engine_log)
         self.counters = Counters()
 
 

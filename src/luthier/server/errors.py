@@ -3,6 +3,7 @@
 from starlette.responses import JSONResponse
 
 from luthier.core.errors import LuthierError
+from luthier.core.types import JsonObject
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 
@@ -17,14 +18,17 @@ class ApiError(LuthierError):
         super().__init__(message)
         self.status, self.param, self.code, self.retry_after = status, param, code, retry_after
 
+    def body(self) -> JsonObject:
+        """Return what the client is told."""
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
     def response(self) -> JSONResponse:
         """Return the answer; the client's own retries are left to those errors that another try can mend."""
-        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        body = {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
         if self.retry_after is None:
             headers["x-should-retry"] = "false"
-        return JSONResponse(body, self.status, headers)
+        return JSONResponse(self.body(), self.status, headers)
 
 
 def not_found(kind: str, name: str, param: str = "id") -> ApiError:

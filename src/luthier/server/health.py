@@ -26,12 +26,12 @@ def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Tell the figures in Prometheus' text format."""
     control = control_of(request)
-    jobs = await run_in_threadpool(control.jobs.counts)
-    text = "\n".join(_lines(control.counters, jobs)) + "\n"
+    jobs, engines = await run_in_threadpool(control.jobs.counts), await control.engines.figures()
+    text = "\n".join(_lines(control.counters, jobs, engines)) + "\n"
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
-def _lines(counters: Counters, jobs: dict[str, int]) -> Iterator[str]:
+def _lines(counters: Counters, jobs: dict[str, int], engines: dict[str, int]) -> Iterator[str]:
     yield "# TYPE luthier_requests_total counter"
     for (route, method, status), count in sorted(counters.requests.items()):
         yield f'luthier_requests_total{{route="{route}",method="{method}",status="{status}"}} {count}'
@@ -45,3 +45,6 @@ def _lines(counters: Counters, jobs: dict[str, int]) -> Iterator[str]:
     yield "# TYPE luthier_jobs gauge"
     for status, count in sorted(jobs.items()):
         yield f'luthier_jobs{{status="{status}"}} {count}'
+    for name, value in engines.items():
+        yield f"# TYPE luthier_engine_{name} gauge"
+        yield f"luthier_engine_{name} {value}"

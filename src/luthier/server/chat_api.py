@@ -1,0 +1,52 @@
+"""/v1/chat/completions and /v1/completions: the starter, the names of the model map, and what jobs have made."""
+
+from functools import partial
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from luthier.core.types import JsonObject
+from luthier.server.answering import events
+from luthier.server.bodies import checked, json_body
+from luthier.server.catalogue import served_of
+from luthier.server.chat_bodies import ChatRequest, CompletionRequest, refuse_unkept
+from luthier.server.chat_wire import ChatForm, CompletionForm
+from luthier.server.control import Control, caller, control_of
+from luthier.server.errors import ApiError
+from luthier.server.replies import Reply, Stream
+
+
+async def chat(request: Request) -> Response:
+    """Answer a conversation."""
+    return await _reply(request, ChatRequest, await json_body(request))
+
+
+async def complete(request: Request) -> Response:
+    """Go on with a text."""
+    return await _reply(request, CompletionRequest, await json_body(request))
+
+
+async def _reply(request: Request, kind: type[ChatRequest] | type[CompletionRequest], body: JsonObject) -> Response:
+    refuse_unkept(body)
+    wanted = checked(kind, body)
+    return await reply(control_of(request), caller(request).project_id, wanted)
+
+
+async def reply(control: Control, project_id: str, wanted: ChatRequest | CompletionRequest) -> Reply:
+    """Return the answer that a request will get; raise ApiError for a request that gets none."""
+    if wanted.stream_options is not None and not wanted.stream:
+        raise ApiError(400, "'stream_options' needs stream to be true.", param="stream_options", code="invalid_value")
+    ask = wanted.ask()
+    served = await run_in_threadpool(served_of, control, project_id, wanted.model)
+    if served is None:
+        raise ApiError(
+            404, f"The model {wanted.model!r} does not exist or you do not have access to it.", param="model",
+            code="model_not_found",
+        )  # fmt: skip
+    make = ChatForm if isinstance(wanted, ChatRequest) else CompletionForm
+    form = make(served.name, ask.sampling.logprobs is not None)
+    told = partial(events, control.engines, served, ask)
+    if wanted.stream:
+        return Stream(wanted.model, told, form, ask.sampling.n, wanted.include_usage)
+    return Reply(wanted.model, told, form, ask.sampling.n)
