@@ -6,8 +6,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from luthier.core.errors import DataError, ModelError, SettingsError
 from luthier.core.types import JsonObject
@@ -72,6 +76,19 @@ def test_a_constraint_and_log_probabilities_cross_the_pipe(client: EngineClient)
     events = list(client.ask(ask(sampling=Sampling(temperature=0, max_tokens=3, logprobs=2))))
     tokens = [token for event in events if isinstance(event, Delta) for token in event.tokens]
     assert tokens and all(token.logprob <= 0 and len(token.top) == 2 for token in tokens)
+
+
+def test_an_adapter_is_loaded_with_the_first_request_for_it(client: EngineClient, tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(str(files("luthier.starter") / "model"))
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(base, config).save_pretrained(tmp_path)
+    plain = whole(client.ask(ask()))[1].finished.ids
+    adapted = [whole(client.ask(ask(adapter="a1", adapter_folder=tmp_path)))[1].finished.ids for _ in range(2)]
+    assert adapted[0] == adapted[1] != plain
+    assert whole(client.ask(ask()))[1].finished.ids == plain
+    assert client.stats()["adapters"] == ["a1"]
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        list(client.ask(ask(adapter="a2", adapter_folder=tmp_path / "none")))
 
 
 def test_what_cannot_be_answered_is_refused_with_its_own_error(client: EngineClient) -> None:
