@@ -259,6 +259,12 @@ def test_patience_zero_never_stops_early(tmp_path):
     assert (outcome.steps, outcome.best_step, outcome.stopped_early) == (12, 1, False)
 
 
+def test_the_last_weights_serve_where_the_settings_say_so(tmp_path):
+    settings = resolved(validate_every=1, patience=0, weights="last")
+    outcome = train(tmp_path / "run", settings, validate=map(float, range(100)).__next__)
+    assert (outcome.steps, outcome.best_step, outcome.best_loss) == (12, 12, 0.0)
+
+
 def test_dropout_acts_in_training_and_not_in_validation(tmp_path):
     modes = []
     settings = resolved(method="lora", lora={"rank": 4, "alpha": 8, "dropout": 0.5}, validate_every=6)

@@ -199,6 +199,8 @@ class TrainSettings(Section):
     """Steps between two validations."""
     patience: NotNegative = 6
     """Stop after this many validations without a better loss; 0 never stops early."""
+    weights: Literal["best", "last"] = "best"
+    """Which weights serve: those of the best validation loss, or the last, which answer better where a model grows too sure of itself."""
     checkpoint_seconds: PositiveFloat = 300.0
     """The longest time between two checkpoints; at most a tenth of the run lies between them."""
     checkpoint_epochs: bool | None = None

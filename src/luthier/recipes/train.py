@@ -32,7 +32,11 @@ def train_stage(job: Job) -> None:
     )  # fmt: skip
     job.forget_policy()
     early = f", stopped early after step {outcome.steps}" if outcome.stopped_early else ""
-    best = f"; best validation loss {outcome.best_loss:.4f} at step {outcome.best_step}" if validate else ""
+    best = (
+        f"; best validation loss {outcome.best_loss:.4f}, the weights of step {outcome.best_step} serve"
+        if validate
+        else ""
+    )
     job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{best}")
 
 

@@ -141,7 +141,7 @@ class Trainer:
                         stop.signal_number, f"stopped after step {state.step} of {self.num_steps}; everything is saved."
                     )
         return Outcome(
-            steps=state.step, best_step=state.best_step or state.step, best_loss=state.best_loss,
+            steps=state.step, best_step=self._serving_step(), best_loss=state.best_loss,
             stopped_early=state.step < self.num_steps, tokens=state.tokens, seconds=clock.total, peak_memory_bytes=peak_memory_bytes(),
         )  # fmt: skip
 
@@ -247,6 +247,10 @@ class Trainer:
     def _validation_due(self) -> bool:
         every = self.settings.validate_every
         return self._state.step == self.num_steps or (every is not None and self._state.step % every == 0)
+
+    def _serving_step(self) -> int:
+        state = self._state
+        return state.step if self.settings.weights == "last" else state.best_step or state.step
 
     def _out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self._state.worse
