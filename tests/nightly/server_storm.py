@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
 
 from desks import bench
-from killing import check, storm
 from test_real_job import STEPS, Running, submitted, waited
+from worker_storm import check, storm
 
 _KILLS = 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from desks import Bench
-from killing import acting_bench, check, ready_job, storm
+from worker_storm import acting_bench, check, ready_job, storm
 
 from luthier.recipes.serve import Worker
 from luthier.server.scheduler import Scheduler
