@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from small_run import finished, needs_starter
 from typer.testing import CliRunner
 
@@ -63,8 +64,8 @@ def test_prices_reach_the_verdict_and_the_report(tmp_path: Path):
     run = copied(tmp_path / "run")
     verdict = compared(run, "--price", str(prices))
     tuned, untuned = (verdict["arms"][arm] for arm in ("tuned", "zero_shot"))
-    assert tuned["cost"]["money_per_1000"] == 1000 * tuned["seconds"] / 6
-    assert untuned["cost"]["money_per_1000"] == 1000 * untuned["tokens_out"] / 6
+    assert tuned["cost"]["money_per_1000"] == pytest.approx(1000 * tuned["seconds"] / 6)
+    assert untuned["cost"]["money_per_1000"] == pytest.approx(1000 * untuned["tokens_out"] / 6)
     assert verdict["costs"]["training"] == verdict["measured"]["seconds"]
     assert tuned["cost"]["timed_alone"] == 6 and 0 < tuned["cost"]["latency_p50"] <= tuned["cost"]["latency_p95"]
     assert "EUR per 1,000" in run.report.read_text(encoding="utf-8")

@@ -58,6 +58,8 @@ def _number(rng: np.random.Generator, source: Source) -> str:
 
 def _title(rng: np.random.Generator, source: Source) -> str:
     span = source.span(rng, 1, pick(rng, (2, 3, 4, 6)))
+    if chance(rng, 0.25):
+        span = " ".join(word if chance(rng, 0.6) else source.invented(rng) for word in span.split())
     return pick(rng, (str, str, str.lower, _capitals))(span)
 
 

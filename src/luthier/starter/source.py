@@ -13,7 +13,7 @@ import numpy as np
 from luthier.core.errors import DataError
 from luthier.core.types import JsonObject
 from luthier.starter.corpus import texts
-from luthier.starter.draw import between, common, pick
+from luthier.starter.draw import between, chance, common, pick
 
 _WORD = re.compile(r"\b[A-Za-z][a-z]+\b")
 _LOWER = re.compile(r"\b[a-z]{3,}\b")
@@ -58,8 +58,16 @@ class Source:
         return pick(rng, common(rng, self.words))
 
     def name(self, rng: np.random.Generator) -> str:
-        """Return a capitalized name of a person or place."""
-        return pick(rng, common(rng, self.names))
+        """Return a capitalized name of a person or place, one in five of them made up."""
+        return self.invented(rng).capitalize() if chance(rng, 0.2) else pick(rng, common(rng, self.names))
+
+    def invented(self, rng: np.random.Generator) -> str:
+        """Return a word that nobody has seen, put together from the beginning of one and the end of another.
+
+        It falls into unusual token pieces, in an order that cannot be guessed: only copying gets it right.
+        """
+        first, second = pick(rng, self.words), pick(rng, self.words)
+        return first[: between(rng, 1, 5)] + second[-between(rng, 1, 5) :]
 
     def sentence(self, rng: np.random.Generator) -> str:
         """Return a sentence of 4 to 40 words."""

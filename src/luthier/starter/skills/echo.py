@@ -37,6 +37,8 @@ def _text(rng: np.random.Generator, source: Source) -> str:
 
 def _atom(rng: np.random.Generator, source: Source) -> str:
     kind = rng.random()
-    if kind < 0.6:
+    if kind < 0.45:
         return pick(rng, source.words)
+    if kind < 0.7:
+        return source.invented(rng)
     return source.name(rng) if kind < 0.85 else names.code(rng)
