@@ -9,12 +9,12 @@ from tiny_training import live_lora, policy_of, random_store, resolved, tiny_mod
 from transformers import AutoTokenizer, PreTrainedModel
 
 import luthier.starter
-from luthier.core.types import Conversation, Message, Row
+from luthier.core.types import Conversation, Message, Rendered, Row
 from luthier.data.loader import Batch, SequenceStore, micro_batches, padded
 from luthier.data.render import Renderer
 from luthier.train.objectives.sft import Objective
 from luthier.train.optim import MasterAdamW
-from luthier.train.policy import Policy, mode
+from luthier.train.policy import Policy, answered, mode
 
 STARTER = Path(luthier.starter.__file__).parent / "model"
 Gradients = dict[str, torch.Tensor]
@@ -173,3 +173,33 @@ def test_what_is_trained_is_the_answers_and_their_ends(rendered, tokenizer):
         tokens, weights = rendered.tokens(index), rendered.weights(index)
         answers = "".join(text + tokenizer.eos_token for role, text in turns if role == "assistant")
         assert tokenizer.decode(tokens[weights > 0], skip_special_tokens=False) == answers
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded", "tree", "cached_tree"])
+def test_answered_to_the_letter_is_what_greedy_decoding_writes(layout):
+    policy = policy_for("full", "padded" if layout == "padded" else "packed")
+    writer = policy_for("full", "padded").stock
+    rng = np.random.default_rng(3)
+    prompts = [[1, 2, 3, *rng.integers(4, 90, 1 + n % 4)] for n in range(10)]
+    sequences, right = [], []
+    for number, prompt in enumerate(prompts):
+        answer = greedy(writer, prompt, 5)
+        right.append(number % 3 != 0)
+        if not right[-1]:
+            answer[number % 5] = (answer[number % 5] + 1) % 90
+        weights = [0.0] * len(prompt) + [1.0] * 5
+        tokens = np.array([*prompt, *answer], dtype=np.int32)
+        sequences.append(Rendered(str(number), tokens, np.array(weights, dtype=np.float32)))
+    store = SequenceStore(sequences)
+    found = {}
+    for batch in micro_batches(store, np.arange(len(store)), 40, layout):
+        found |= dict(zip(batch.rows, answered(batch, policy.scores(batch).greedy_T), strict=True))
+    assert [found[str(number)] for number in range(10)] == right
+
+
+def greedy(model: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
+    tokens = list(prompt)
+    with torch.no_grad():
+        for _ in range(count):
+            tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
+    return tokens[len(prompt) :]

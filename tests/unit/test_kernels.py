@@ -43,10 +43,11 @@ def test_head_equals_reference_at_the_borders_of_chunks(num_targets):
     for ours, truth in zip(*results, strict=True):
         assert torch.linalg.vector_norm(ours - truth) <= 1e-5 * torch.linalg.vector_norm(truth)
     hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
-    torch.testing.assert_close(
-        head.target_logp(hidden, index_T, target_T, weight),
-        reference.target_logp(hidden, index_T, target_T, weight).detach(),
-    )
+    scores = head.target_scores(hidden, index_T, target_T, weight)
+    torch.testing.assert_close(scores.logp_T, reference.target_logp(hidden, index_T, target_T, weight).detach())
+    best_T = (hidden[index_T] @ weight.t()).argmax(-1)
+    assert torch.equal(scores.greedy_T, best_T == target_T)
+    assert head.target_scores(hidden, index_T, best_T, weight).greedy_T.all()
 
 
 @pytest.mark.parametrize("bend", [head.Bend(4.0), head.Bend(cap=3.0), head.Bend(0.5, 2.0)])
@@ -65,7 +66,7 @@ def test_head_bends_logits_as_plain_torch_does(bend):
         results.append((loss.detach(), hidden.grad, weight.grad))
     for ours, truth in zip(*results, strict=True):
         assert torch.linalg.vector_norm(ours - truth) <= 1e-5 * torch.linalg.vector_norm(truth)
-    logp = head.target_logp(leaf(40, 16, seed=1), index_T, target_T, leaf(96, 16, seed=2), bend)
+    logp = head.target_scores(leaf(40, 16, seed=1), index_T, target_T, leaf(96, 16, seed=2), bend).logp_T
     assert -(logp * weight_T).sum().item() == pytest.approx(results[1][0].item(), rel=1e-5)
 
 

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from luthier.core.rundir import RunDir
 from luthier.data.loader import TREES, packed
 from luthier.train import checkpoint
 from luthier.train.loop import Progress
+from luthier.train.state import Validation
 
 FINGERPRINT = {"torch": "2", "settings": {"train": {"lr": 0.1, "steps": 12}}}
 
@@ -230,13 +233,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 
 def test_a_validation_that_is_not_finite_stops(tmp_path):
     with pytest.raises(RunFailed, match="validation loss after step 2"):
-        train(tmp_path / "run", resolved(validate_every=2), validate=lambda: math.nan)
+        train(tmp_path / "run", resolved(validate_every=2), validate=lambda: Validation(math.nan, 0.0))
 
 
 def test_validation_runs_when_due_and_the_best_checkpoint_stays(tmp_path):
     script = iter([5.0, 4.0, 4.5, 4.5, 4.4, 4.6])
     run = new_run(tmp_path / "run")
-    outcome = train(run.path, resolved(validate_every=2, keep=2), validate=lambda: next(script))
+    outcome = train(run.path, resolved(validate_every=2, keep=2), validate=lambda: Validation(next(script), 0.0))
     assert (outcome.best_step, outcome.best_loss, outcome.stopped_early) == (4, 4.0, False)
     assert [entry["step"] for entry in entries(run.metrics) if "validation_loss" in entry] == [2, 4, 6, 8, 10, 12]
     assert steps_saved(run) == [4, 11, 12]
@@ -246,30 +249,49 @@ def test_patience_stops_early_and_a_kill_right_then_changes_nothing(tmp_path):
     course = {2: 5.0, 4: 4.0, 6: 4.5, 8: 4.5}
     run = new_run(tmp_path / "run")
     trainer = trainer_of(run, resolved(validate_every=2, patience=2))
-    outcome = trainer.train({}, lambda: course[trainer._state.step], lambda progress: None)
+    outcome = trainer.train({}, lambda: Validation(course[trainer._state.step], 0.0), lambda progress: None)
     assert (outcome.steps, outcome.best_step, outcome.stopped_early) == (8, 4, True)
     before = run.metrics.read_bytes()
-    again = trainer_of(run, resolved(validate_every=2, patience=2)).train({}, lambda: 0.0, lambda progress: None)
+    again = trainer_of(run, resolved(validate_every=2, patience=2)).train(
+        {}, lambda: Validation(0.0, 0.0), lambda progress: None
+    )
     assert (again.steps, again.best_step, again.stopped_early) == (8, 4, True)
     assert run.metrics.read_bytes() == before
 
 
+def rising():
+    return (Validation(float(loss), 0.0) for loss in range(100)).__next__
+
+
 def test_patience_zero_never_stops_early(tmp_path):
-    outcome = train(tmp_path / "run", resolved(validate_every=1, patience=0), validate=map(float, range(100)).__next__)
+    outcome = train(tmp_path / "run", resolved(validate_every=1, patience=0), validate=rising())
     assert (outcome.steps, outcome.best_step, outcome.stopped_early) == (12, 1, False)
 
 
 def test_the_last_weights_serve_where_the_settings_say_so(tmp_path):
     settings = resolved(validate_every=1, patience=0, weights="last")
-    outcome = train(tmp_path / "run", settings, validate=map(float, range(100)).__next__)
+    outcome = train(tmp_path / "run", settings, validate=rising())
     assert (outcome.steps, outcome.best_step, outcome.best_loss) == (12, 12, 0.0)
+
+
+@pytest.mark.parametrize(("weights", "best", "stops"), [("loss", 2, 6), ("answers", 6, 10)])
+def test_right_answers_or_the_loss_decide_which_weights_serve_and_when_patience_ends(tmp_path, weights, best, stops):
+    script = iter([(1.0, 0.5), (2.0, 0.5), (3.0, 0.75), (4.0, 0.75), (2.5, 0.7), (9.0, 0.6)])
+    settings = resolved(validate_every=2, patience=2, weights=weights)
+    run = new_run(tmp_path / "run")
+    outcome = train(run.path, settings, validate=lambda: Validation(*next(script)))
+    assert (outcome.best_step, outcome.steps) == (best, stops)
+    rights = [float.fromhex(entry["validation_right"]) for entry in entries(run.metrics) if "validation_right" in entry]
+    assert rights == [0.5, 0.5, 0.75, 0.75, 0.7][: stops // 2]
 
 
 def test_dropout_acts_in_training_and_not_in_validation(tmp_path):
     modes = []
     settings = resolved(method="lora", lora={"rank": 4, "alpha": 8, "dropout": 0.5}, validate_every=6)
     trainer = trainer_of(new_run(tmp_path / "run"), settings)
-    trainer.train({}, lambda: modes.append(trainer.policy.model.training) or 1.0, lambda progress: None)
+    trainer.train(
+        {}, lambda: modes.append(trainer.policy.model.training) or Validation(1.0, 0.0), lambda progress: None
+    )
     assert modes == [False, False]
     plain = new_run(tmp_path / "plain")
     train(plain.path, resolved(method="lora", lora={"rank": 4, "alpha": 8, "dropout": 0.0}))
@@ -375,6 +397,22 @@ def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_
     assert 0 < graphs[1] == graphs[-1]
 
 
+@pytest.mark.slow
+def test_what_is_compiled_goes_with_its_process_so_that_half_a_library_of_a_killed_one_spoils_no_other(tmp_path):
+    code = f"""
+import pathlib, torch
+from tiny_training import policy_of, random_store, resolved, tiny_model
+from luthier.data.loader import packed
+policy = policy_of(tiny_model().train(), resolved(compile=True))
+policy.weighted_nll(packed(random_store(6), range(6))).backward()
+print(len([*pathlib.Path({str(tmp_path)!r}).rglob("*.so")]))
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent)}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+    assert int(done.stdout) > 0 and not [*tmp_path.rglob("*.so")]
+
+
 def test_lora_rank_alpha_and_targets_decide_what_is_trained(tmp_path):
     def shapes(**lora: object) -> dict[str, tuple[int, ...]]:
         policy = policy_of(tiny_model(), resolved(method="lora", lora=lora))
@@ -411,6 +449,7 @@ def test_the_state_in_a_checkpoint_is_plain_json(straight):
         "tokens",
         "best_step",
         "best_loss",
+        "best_right",
         "worse",
         "seconds",
         "metrics_offset",

@@ -198,9 +198,9 @@ class TrainSettings(Section):
     validate_every: Positive | None = None
     """Steps between two validations."""
     patience: NotNegative = 6
-    """Stop after this many validations without a better loss; 0 never stops early."""
-    weights: Literal["best", "last"] = "best"
-    """Which weights serve: those of the best validation loss, or the last, which answer better where a model grows too sure of itself."""
+    """Stop after this many validations that were not better, as `weights` says; 0 never stops early."""
+    weights: Literal["answers", "loss", "last"] | None = None
+    """Which weights serve: those that answer most validation rows to the letter, those of the best validation loss, or the last; loss for free text and answers for all else when absent."""
     checkpoint_seconds: PositiveFloat = 300.0
     """The longest time between two checkpoints; at most a tenth of the run lies between them."""
     checkpoint_epochs: bool | None = None

@@ -55,20 +55,28 @@ def weighted_nll(
     return _WeightedNll.apply(hidden_ND, index_T, target_T, weight_T, weight_VD, bend)
 
 
-def target_logp(
+class Scores(NamedTuple):
+    """What a model thinks of each target token: its log-probability, float32 of shape T, and whether greedy decoding takes it."""
+
+    logp_T: torch.Tensor
+    greedy_T: torch.Tensor
+
+
+def target_scores(
     hidden_ND: torch.Tensor,
     index_T: torch.Tensor,
     target_T: torch.Tensor,
     weight_VD: torch.Tensor,
     bend: Bend = STRAIGHT,
-) -> torch.Tensor:
-    """Return the log-probability of each target token, float32 of shape T, without gradients."""
+) -> Scores:
+    """Score each target token, without gradients."""
+    logp, greedy = [], []
     with torch.no_grad():
-        chunks = [
-            -_nll(hidden_ND[index_C] @ weight_VD.t(), target_C, bend)[0]
-            for index_C, target_C in zip(index_T.split(CHUNK), target_T.split(CHUNK), strict=True)
-        ]
-    return torch.cat(chunks)
+        for index_C, target_C in zip(index_T.split(CHUNK), target_T.split(CHUNK), strict=True):
+            nll_C, logits_CV, _ = _nll(hidden_ND[index_C] @ weight_VD.t(), target_C, bend)
+            logp.append(-nll_C)
+            greedy.append(logits_CV.argmax(-1) == target_C)
+    return Scores(torch.cat(logp), torch.cat(greedy))
 
 
 def _nll(

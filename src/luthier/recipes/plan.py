@@ -25,6 +25,8 @@ from luthier.recipes.job import Job, RenderedPart
 from luthier.recipes.layout import batch_to_prove, heaviest_tree, resolve_layout
 from luthier.train import rule
 from luthier.train.clock import memory_bytes
+from luthier.verdict.choose import choose_grader
+from luthier.verdict.questions import questions
 
 _MICRO_TOKENS = 8192
 _TENSOR_BYTES_PER_TRAINED = 12
@@ -155,6 +157,7 @@ def _resolve_training(job: Job, store: SequenceStore) -> None:
         "train.lr": train.lr or choice.lr * (train.lr_multiplier or 1), "train.epochs": epochs, "train.steps": steps, "train.batch_tokens": batch_tokens,
         "train.micro_tokens": train.micro_tokens or max(min(_MICRO_TOKENS, batch_tokens), int(store.lengths.max())),
         "train.max_length": train.max_length or job.context, "train.compile": bool(train.compile),
+        "train.weights": train.weights or _weights_that_serve(job),
         "train.validate_every": train.validate_every or max(1, min(steps_per_epoch // 2, steps // 4)),
     })  # fmt: skip
     train = job.settings.train
@@ -165,6 +168,13 @@ def _resolve_training(job: Job, store: SequenceStore) -> None:
         f"training {method_words} of {job.folder.name} ({num_weights / 1e6:,.1f}M weights): {steps:,} steps of about "
         f"{batch_tokens:,} tokens = {steps / steps_per_epoch:.1f} epochs, learning rate {train.lr:g}, {train.schedule}"
     )
+
+
+def _weights_that_serve(job: Job) -> str:
+    """Free text is hardly ever met to the letter, so there the loss decides; a label or an object is right or wrong."""
+    answers = [question.wanted for question in questions(job.rendered("train").rows)]
+    free = job.settings.train.objective == "text" or not answers or choose_grader(answers)[0] == "text"
+    return "loss" if free else "answers"
 
 
 def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:

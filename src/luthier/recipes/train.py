@@ -9,8 +9,9 @@ from luthier.config.settings import TrainSettings
 from luthier.core import parts
 from luthier.data.loader import SequenceStore, micro_batches
 from luthier.recipes.job import Job
-from luthier.train.loop import Objective, Progress, Trainer
-from luthier.train.policy import Policy
+from luthier.train.loop import Objective, Outcome, Progress, Trainer
+from luthier.train.policy import Policy, answered
+from luthier.train.state import Validation
 
 
 def train_stage(job: Job) -> None:
@@ -20,40 +21,51 @@ def train_stage(job: Job) -> None:
     store, held_out = job.rendered("train").store, job.rendered("validation").store
     policy = job.policy
     trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run)
-    validate = (lambda: mean_loss(policy, held_out, settings.train)) if len(held_out) else None
+    validate = (lambda: validation(policy, held_out, settings.train)) if len(held_out) else None
     steps = settings.train.steps
     with job.voice.bar("train", steps) as bar:
         outcome = trainer.train(job.fingerprint(), validate, lambda progress: bar.show(progress.step, words(progress)))
     job.run.event(
         "trained", steps=outcome.steps, best_step=outcome.best_step, stopped_early=outcome.stopped_early, tokens=outcome.tokens,
         best_validation_loss=outcome.best_loss if math.isfinite(outcome.best_loss) else None,
+        best_validation_right=outcome.best_right if outcome.best_right >= 0 else None,
         seconds=round(outcome.seconds, 2), memory_bytes=outcome.peak_memory_bytes,
         tokens_per_second=round(outcome.tokens / max(1e-9, outcome.seconds), 1),
     )  # fmt: skip
     job.forget_policy()
     early = f", stopped early after step {outcome.steps}" if outcome.stopped_early else ""
-    best = (
-        f"; best validation loss {outcome.best_loss:.4f}, the weights of step {outcome.best_step} serve"
-        if validate
-        else ""
-    )
-    job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{best}")
+    served = f"; {_served(outcome, settings.train)}" if validate else ""
+    job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{served}")
 
 
-def mean_loss(policy: Policy, store: SequenceStore, train: TrainSettings) -> float:
-    """Return the mean negative log-likelihood of the trained tokens, in nats."""
+def validation(policy: Policy, store: SequenceStore, train: TrainSettings) -> Validation:
+    """Return the mean loss of the trained tokens and the share of sequences answered to the letter."""
     assert train.micro_tokens and train.layout
     total = weight = 0.0
-    with torch.no_grad():
-        for batch in micro_batches(store, np.arange(len(store)), train.micro_tokens, train.layout):
-            total += policy.weighted_nll(batch).item()
-            weight += float(batch.weight_T.sum())
-    return total / weight
+    right = 0
+    for batch in micro_batches(store, np.arange(len(store)), train.micro_tokens, train.layout):
+        scores = policy.scores(batch)
+        weight_T = torch.from_numpy(batch.weight_T).to(scores.logp_T.device)
+        total -= (scores.logp_T * weight_T).sum().item()
+        weight += float(batch.weight_T.sum())
+        right += sum(answered(batch, scores.greedy_T))
+    return Validation(total / weight, right / len(store))
+
+
+def _served(outcome: Outcome, train: TrainSettings) -> str:
+    """Say which weights serve and why."""
+    if train.weights == "last":
+        return f"the last weights serve (best validation loss {outcome.best_loss:.4f})"
+    why = (
+        f"{100 * outcome.best_right:.1f} % of the validation rows to the letter, " if train.weights == "answers" else ""
+    )
+    return f"the weights of step {outcome.best_step} serve: {why}validation loss {outcome.best_loss:.4f}"
 
 
 def words(progress: Progress) -> str:
     """What stands behind the bar: step, epoch, loss, rate, speed, memory."""
-    held_out = f" (held out {progress.validation_loss:.4f})" if progress.validation_loss is not None else ""
+    now = progress.validation
+    held_out = f" (held out {now.loss:.4f}, {100 * now.right:.1f} % right)" if now is not None else ""
     return (
         f"step {progress.step}/{progress.num_steps} epoch {progress.epoch:.2f} loss {progress.loss:.4f}{held_out} "
         f"lr {progress.lr:.2e} {progress.tokens_per_second:,.0f} tokens/s {progress.memory_bytes / 2**30:.1f} GiB"

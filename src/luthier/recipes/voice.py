@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
+_SECONDS_AVERAGED = 900.0  # a validation or a save now and then must not decide how much time is left
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -52,7 +53,11 @@ class Voice:
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
         )  # fmt: skip
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+        drawn = Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal,
+            speed_estimate_period=_SECONDS_AVERAGED,
+        )  # fmt: skip
+        with drawn as progress:
             yield Bar(progress, progress.add_task(title, total=total, words=""), title)
 
     def track(self, title: str, items: Iterable[Item], total: int | None) -> Iterator[Item]:

@@ -29,7 +29,7 @@ from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy, mode
 from luthier.train.schedule import learning_rate
 from luthier.train.signals import stop_request
-from luthier.train.state import Entry, State, refuse_drift
+from luthier.train.state import Entry, State, Validation, refuse_drift
 
 _ROWS_NAMED = 20
 _STEPS_BETWEEN_TRIMS = 16
@@ -53,7 +53,7 @@ class Progress:
     num_steps: int
     epoch: float
     loss: float
-    validation_loss: float | None
+    validation: Validation | None
     lr: float
     tokens_per_second: float
     seconds_left: float | None
@@ -62,11 +62,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended: the step and loss of the best validation, and why it stopped."""
+    """How training ended: which step serves, its validation where there was one, and whether patience ran out.
+
+    `best_loss` and `best_right` are those of the best validation, see `train.weights`.
+    """
 
     steps: int
     best_step: int
     best_loss: float
+    best_right: float
     stopped_early: bool
     tokens: int
     seconds: float
@@ -108,11 +112,11 @@ class Trainer:
         self._saved_at = 0.0
 
     def train(
-        self, fingerprint: JsonObject, validate: Callable[[], float] | None, watch: Callable[[Progress], None]
+        self, fingerprint: JsonObject, validate: Callable[[], Validation] | None, watch: Callable[[Progress], None]
     ) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one.
 
-        `validate` returns the mean loss on held-out rows. Raises RunFailed on a loss, gradient or weight
+        `validate` judges the model by held-out rows. Raises RunFailed on a loss, gradient or weight
         that is not finite, naming step and rows; Stopped after SIGINT or SIGTERM, once everything is saved.
         """
         self._restore(fingerprint)
@@ -129,7 +133,7 @@ class Trainer:
                 if state.step % _STEPS_BETWEEN_TRIMS == 0:
                     give_back_memory()
                 if validate is not None and self._validation_due():
-                    entry.validation_loss = self._validated(validate)
+                    entry.validation = self._validated(validate)
                 metrics.write(entry.as_json())
                 timings.write({"step": state.step, "seconds": round(clock.last, 4), "memory_bytes": memory_bytes()})
                 state.seconds = clock.total
@@ -141,7 +145,7 @@ class Trainer:
                         stop.signal_number, f"stopped after step {state.step} of {self.num_steps}; everything is saved."
                     )
         return Outcome(
-            steps=state.step, best_step=self._serving_step(), best_loss=state.best_loss,
+            steps=state.step, best_step=self._serving_step(), best_loss=state.best_loss, best_right=state.best_right,
             stopped_early=state.step < self.num_steps, tokens=state.tokens, seconds=clock.total, peak_memory_bytes=peak_memory_bytes(),
         )  # fmt: skip
 
@@ -236,13 +240,13 @@ class Trainer:
             "Look at these rows, or try a smaller train.lr."
         )
 
-    def _validated(self, validate: Callable[[], float]) -> float:
+    def _validated(self, validate: Callable[[], Validation]) -> Validation:
         with mode(self.policy.model, training=False):
-            loss = validate()
-        if not math.isfinite(loss):
-            raise RunFailed(f"the validation loss after step {self._state.step} is {loss}. Try a smaller train.lr.")
-        self._state.note_validation(loss)
-        return loss
+            now = validate()
+        if not math.isfinite(now.loss):
+            raise RunFailed(f"the validation loss after step {self._state.step} is {now.loss}. Try a smaller train.lr.")
+        self._state.note_validation(now, by_answers=self.settings.weights == "answers")
+        return now
 
     def _validation_due(self) -> bool:
         every = self.settings.validate_every
@@ -267,6 +271,6 @@ class Trainer:
 
     def _progress(self, entry: Entry, clock: Clock) -> Progress:
         return Progress(
-            entry.step, self.num_steps, entry.step / self.steps_per_epoch, entry.loss, entry.validation_loss, entry.lr,
+            entry.step, self.num_steps, entry.step / self.steps_per_epoch, entry.loss, entry.validation, entry.lr,
             clock.tokens_per_second, clock.seconds_left(entry.step), memory_bytes(),
         )  # fmt: skip

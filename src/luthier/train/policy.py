@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from luthier.compat.compile_cache import own_compile_cache
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.loader import Batch
 from luthier.kernels import attention, branching, head, tree_attention
@@ -34,6 +35,7 @@ class Policy:
         self.bend = bend_of(self.stock)
         self._compiled = compiled
         if compiled:
+            own_compile_cache()
             for layer in _layers(self.decoder):  # all layers share what is compiled, whatever the number of tokens
                 layer.compile(dynamic=True)
 
@@ -46,17 +48,21 @@ class Policy:
         """Return the sum over targets of weight times negative log-probability, a float32 scalar with gradients."""
         index_T, target_T, weight_T = self._targets(batch)
         if self.bend is None:
-            return -(self._stock_logp(batch, index_T, target_T) * weight_T).sum()
+            return -(self._stock_scores(batch, index_T, target_T).logp_T * weight_T).sum()
         return head.weighted_nll(self._states(batch), index_T, target_T, weight_T, self.head.weight, self.bend)
 
-    @torch.no_grad()
     def logp(self, batch: Batch) -> torch.Tensor:
         """Return the log-probability of each target, float32 of shape T, without gradients."""
+        return self.scores(batch).logp_T
+
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> head.Scores:
+        """Return the log-probability of each target and whether greedy decoding takes it, without gradients."""
         index_T, target_T, _ = self._targets(batch)
         with self._as_written():
             if self.bend is None:
-                return self._stock_logp(batch, index_T, target_T)
-            return head.target_logp(self._states(batch), index_T, target_T, self.head.weight, self.bend)
+                return self._stock_scores(batch, index_T, target_T)
+            return head.target_scores(self._states(batch), index_T, target_T, self.head.weight, self.bend)
 
     @torch.no_grad()
     def prove(self, batch: Batch) -> dict[str, float]:
@@ -73,7 +79,7 @@ class Policy:
             self.stock.set_attn_implementation("eager")
             try:
                 for row, own in alone(batch):
-                    stock = self._stock_logp(row, *self._targets(row)[:2]).cpu()
+                    stock = self._stock_scores(row, *self._targets(row)[:2]).logp_T.cpu()
                     difference = max(difference, (ours_T[torch.from_numpy(own)] - stock).abs().max().item())
             finally:
                 self.stock.set_attn_implementation(attention_name)
@@ -122,13 +128,14 @@ class Policy:
 
         return branching.run(grown, self.stock.config, tokens_N, batch.tree.segments)
 
-    def _stock_logp(self, batch: Batch, index_T: torch.Tensor, target_T: torch.Tensor) -> torch.Tensor:
+    def _stock_scores(self, batch: Batch, index_T: torch.Tensor, target_T: torch.Tensor) -> head.Scores:
         if batch.layout == "cached_tree":
             logits_NV = self._branched(batch, lambda inputs: self.stock(**inputs, use_cache=True).logits)
         else:
             logits_NV = self.stock(**self._inputs(batch), use_cache=False).logits.flatten(0, 1)
         logits_TV = logits_NV[index_T].float()
-        return torch.log_softmax(logits_TV, dim=-1).gather(1, target_T[:, None])[:, 0]
+        logp_T = torch.log_softmax(logits_TV, dim=-1).gather(1, target_T[:, None])[:, 0]
+        return head.Scores(logp_T, logits_TV.argmax(-1) == target_T)
 
 
 @contextmanager
@@ -148,17 +155,30 @@ def alone(batch: Batch) -> Iterator[tuple[Batch, np.ndarray]]:
     In a tree, a row's targets are those that lie on its path, also where only another row trains them.
     """
     flat = batch.tokens_BL.reshape(-1)
-    for row, where_L in zip(batch.rows, _places(batch), strict=True):
+    for row, (where_L, own, index_T) in zip(batch.rows, _own_targets(batch), strict=True):
+        yield Batch(
+            tokens_BL=flat[where_L][None], position_BL=np.arange(len(where_L))[None],
+            lengths=(len(where_L),), places=(len(where_L),), num_trained=len(own),
+            index_T=index_T, target_T=batch.target_T[own], weight_T=batch.weight_T[own], rows=(row,), layout="padded",
+        ), own  # fmt: skip
+
+
+def answered(batch: Batch, greedy_T: torch.Tensor) -> list[bool]:
+    """Tell of each sequence of a batch whether greedy decoding takes all of its targets: it would answer to the letter."""
+    taken_T = greedy_T.cpu().numpy()
+    return [bool(taken_T[own].all()) for _, own, _ in _own_targets(batch)]
+
+
+def _own_targets(batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield of every sequence its flat positions, the numbers of its targets, and where in the sequence these are predicted."""
+    flat = batch.tokens_BL.reshape(-1)
+    for where_L in _places(batch):
         place = np.full(len(flat), -1)
         place[where_L] = np.arange(len(where_L))
         index_T = place[batch.index_T]
         ahead_T = flat[where_L][np.minimum(index_T + 1, len(where_L) - 1)]
         own = np.flatnonzero((index_T >= 0) & (index_T + 1 < len(where_L)) & (ahead_T == batch.target_T))
-        yield Batch(
-            tokens_BL=flat[where_L][None], position_BL=np.arange(len(where_L))[None],
-            lengths=(len(where_L),), places=(len(where_L),), num_trained=len(own),
-            index_T=index_T[own], target_T=batch.target_T[own], weight_T=batch.weight_T[own], rows=(row,), layout="padded",
-        ), own  # fmt: skip
+        yield where_L, own, index_T[own]
 
 
 def _places(batch: Batch) -> Iterator[np.ndarray]:

@@ -2,9 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from luthier.core.errors import RunFolderError
 from luthier.core.types import JsonObject, JsonValue
+
+
+class Validation(NamedTuple):
+    """How the model does on rows that it does not train on.
+
+    `loss` is the mean negative log-likelihood of their trained tokens in nats, `right` the share of rows that
+    greedy decoding would answer to the letter.
+    """
+
+    loss: float
+    right: float
 
 
 @dataclass
@@ -15,20 +27,29 @@ class State:
     tokens: int = 0
     best_step: int = 0
     best_loss: float = float("inf")
+    best_right: float = -1.0
     worse: int = 0
     seconds: float = 0.0
 
-    def note_validation(self, loss: float) -> None:
-        """Remember the best validation and how many have not been better since."""
-        if loss < self.best_loss:
-            self.best_loss, self.best_step, self.worse = loss, self.step, 0
+    def note_validation(self, now: Validation, *, by_answers: bool) -> None:
+        """Remember the best validation, by right answers first or by loss alone, and how many have not been better since."""
+        better = now.loss < self.best_loss
+        if by_answers and now.right != self.best_right:
+            better = now.right > self.best_right
+        if better:
+            self.best_loss, self.best_right, self.best_step, self.worse = now.loss, now.right, self.step, 0
         else:
             self.worse += 1
 
     def as_json(self) -> JsonObject:
         """Return the state for a file; the loss as hex, which is exact."""
         best_loss = None if self.best_loss == float("inf") else self.best_loss.hex()
-        return {**vars(self), "best_loss": best_loss, "seconds": round(self.seconds, 3)}
+        return {
+            **vars(self),
+            "best_loss": best_loss,
+            "best_right": self.best_right.hex(),
+            "seconds": round(self.seconds, 3),
+        }
 
     @staticmethod
     def from_json(state: JsonObject) -> "State":
@@ -36,6 +57,7 @@ class State:
         known = {key: state[key] for key in vars(State())}
         best_loss = known["best_loss"]
         known["best_loss"] = float("inf") if best_loss is None else float.fromhex(str(best_loss))
+        known["best_right"] = float.fromhex(str(known["best_right"]))
         return State(**known)  # type: ignore[arg-type]
 
 
@@ -53,7 +75,7 @@ class Entry:
     trained: int
     lr: float
     norm: float
-    validation_loss: float | None = None
+    validation: Validation | None = None
 
     def as_json(self) -> JsonObject:
         """Return the line, floats as hex."""
@@ -61,8 +83,8 @@ class Entry:
             "step": self.step, "loss": self.loss.hex(), "tokens": self.tokens, "processed": self.processed, "trained": self.trained,
             "lr": self.lr.hex(), "norm": self.norm.hex(),
         }  # fmt: skip
-        if self.validation_loss is not None:
-            line["validation_loss"] = self.validation_loss.hex()
+        if self.validation is not None:
+            line |= {"validation_loss": self.validation.loss.hex(), "validation_right": self.validation.right.hex()}
         return line
 
 
