@@ -6,8 +6,8 @@ set -euo pipefail
 data=${DATA:-../shared/data/tasks} out=${OUT:-build/bench}
 export OMP_WAIT_POLICY=passive
 mkdir -p "$out"
-.venv/bin/luthier run "$data/snips/train.jsonl" --test "$data/snips/test.jsonl" --input text --output intent,slots --set train.weights=last \
+.venv/bin/luthier run "$data/snips/train.jsonl" --test "$data/snips/test.jsonl" --input text --output intent,slots \
   --set train.epochs=8 --set train.lr=0.0015 --set train.weight_decay=0.1 "$@" \
   --out "$out/snips" --json > "$out/snips.json"
 .venv/bin/luthier run "$data/banking77/train.jsonl" --test "$data/banking77/test.jsonl" --input text --output label \
-  --set train.weights=last --set train.epochs=6 "$@" --out "$out/banking77" --json > "$out/banking77.json"
+  --set train.epochs=6 "$@" --out "$out/banking77" --json > "$out/banking77.json"
