@@ -28,6 +28,7 @@ COMMANDS = (
     "schema",
     "serve",
     "keys",
+    "backup",
 )
 
 

@@ -7,7 +7,7 @@ leases come from the one machine.
 import sqlite3
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -61,6 +61,14 @@ class Database:
             raise RunFolderError(
                 f"{self._engine.url.database} is damaged: {said}. Put the last backup in its place, or move it away."
             )
+
+    def copy_to(self, path: Path) -> None:
+        """Write one state of the database to a new file, while others go on reading and writing."""
+        with (
+            closing(sqlite3.connect(str(self._engine.url.database), timeout=_BUSY_SECONDS)) as source,
+            closing(sqlite3.connect(path)) as copy,
+        ):
+            source.backup(copy)
 
     def close(self) -> None:
         """Close all connections."""

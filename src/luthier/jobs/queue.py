@@ -212,6 +212,11 @@ class Queue:
             self._change(connection, job_id, token)
             self._give_up(connection, connection.execute(_job(job_id)).mappings().one())
 
+    def free_all(self) -> None:
+        """Free every claim, as in a copy of the database, where no worker holds any."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(jobs).values(**_NO_LEASE))
+
     def at_work(self, phase: Phase) -> int:
         """How many jobs of a phase are claimed."""
         held = sa.select(sa.func.count()).where(jobs.c.status.in_(_WAITING[phase]), jobs.c.lease_until.is_not(None))
