@@ -29,6 +29,7 @@ COMMANDS = (
     "serve",
     "keys",
     "backup",
+    "migrate",
 )
 
 

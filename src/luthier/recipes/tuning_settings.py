@@ -34,14 +34,20 @@ def job_settings(job: JobRecord, serving: ServeSettings, inputs: Path, num_rows:
         values["data.validation"] = str(inputs / VALIDATION)
     elif _given(asked, "n_epochs") is not None or num_rows < serving.validation_rows:
         values["split.validation_share"] = 0.0
-    if (epochs := _given(asked, "n_epochs")) is not None:
-        values |= {"train.epochs": epochs, "train.steps": None, "train.patience": 0}
-    if (rows := _given(asked, "batch_size")) is not None:
-        values |= {"train.batch_rows": rows, "train.batch_tokens": None}
-    if (multiplier := _given(asked, "learning_rate_multiplier")) is not None:
-        values["train.lr_multiplier"] = multiplier
-    settings = with_values(serving.job, values)
+    settings = with_values(serving.job, values | as_settings(asked))
     return settings if job.warm_from is None else _continued(settings, Path(job.warm_from))
+
+
+def as_settings(hyperparameters: JsonObject) -> JsonObject:
+    """Return what OpenAI's hyperparameters mean, by dotted keys; what is absent or `auto` is left to the plan."""
+    values: JsonObject = {}
+    if (epochs := _given(hyperparameters, "n_epochs")) is not None:
+        values |= {"train.epochs": epochs, "train.steps": None, "train.patience": 0}
+    if (rows := _given(hyperparameters, "batch_size")) is not None:
+        values |= {"train.batch_rows": rows, "train.batch_tokens": None}
+    if (multiplier := _given(hyperparameters, "learning_rate_multiplier")) is not None:
+        values["train.lr_multiplier"] = multiplier
+    return values
 
 
 def threads(serving: ServeSettings) -> int:

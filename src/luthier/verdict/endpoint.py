@@ -58,7 +58,7 @@ class Client:
         self._settings, self._decoding, self._pause = settings, decoding, pause
         self._url, self._model = address(settings)
         self._key = os.environ.get(settings.key_variable)
-        self._opener = urllib.request.build_opener(_NoRedirect())
+        self._opener = urllib.request.build_opener(NoRedirect())
         self._lock = threading.Lock()
         self._length_key = "max_tokens"
         self.requests = 0
@@ -155,7 +155,9 @@ class _Refused:
     wait: float = field(default=0.0)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which could lead a key elsewhere."""
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Headers, newurl: str
     ) -> None:

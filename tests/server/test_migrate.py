@@ -1,0 +1,158 @@
+"""Models leave a server that plays OpenAI: fetched, replaced, compared with the incumbent, answering under the old name."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+import yaml
+from openai.types.fine_tuning import FineTuningJob
+from serving import Served, running, tickets
+from test_real_job import waited
+
+from luthier.core.errors import RunFailed, SettingsError
+from luthier.core.rundir import RunDir
+from luthier.core.threads import child_environment
+from luthier.recipes.migrate import Wish, as_text, look, settings_of
+from luthier.recipes.migrate_account import Account, Tuned
+
+pytestmark = pytest.mark.skipif(
+    not Path(str(files("luthier.starter") / "model" / "model.safetensors")).exists(),
+    reason="the starter's weights are not in this checkout",
+)
+VARIABLE = "KEY_OF_THE_OLD_PLACE"
+ROWS = 80
+WISH = Wish((), "starter", 6, 1.0, VARIABLE)
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, FineTuningJob]]:
+    with running(tmp_path_factory.mktemp("old") / "data") as served:
+        client = served.client()
+        file = client.files.create(file=("tickets.jsonl", tickets(ROWS)), purpose="fine-tune")
+        asked = {"batch_size": 20, "n_epochs": 1}
+        job = client.fine_tuning.jobs.create(model="starter", training_file=file.id, seed=3, hyperparameters=asked)  # type: ignore[arg-type]
+        job = waited(served, job, step=99)
+        assert job.status == "succeeded", job
+        yield served, job
+
+
+def command(served: Served, out: Path, *more: str, requests: int = 20) -> subprocess.Popen[str]:
+    line = [
+        sys.executable, "-m", "luthier.cli.main", "migrate", "openai", "--key", VARIABLE, "--base-url", served.url, "--out", str(out),
+        "--model", "starter", "--requests", str(requests), "--margin", "1.0", "--set", "model.dtype=float32", "--set", "threads=1", "--json", *more,
+    ]  # fmt: skip
+    environment = {**child_environment(1), VARIABLE: served.key}
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for a command; return its exit code and what it said."""
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+def killed_when_it_trains(process: subprocess.Popen[str], run: RunDir) -> None:
+    """Kill a command without a warning once its rows are split."""
+    while process.poll() is None and not run.done("split"):
+        signal.sigtimedwait([], 0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_looking_changes_nothing_and_tells_what_would_be_done(old: tuple[Served, FineTuningJob], tmp_path: Path):
+    served, job = old
+    (step,) = look(Account(served.url, served.key), WISH, tmp_path / "out")
+    assert (step.tuned.model, step.num_bytes, step.obstacle) == (job.fine_tuned_model, len(tickets(ROWS)), "")
+    assert step.tuned.hyperparameters["batch_size"] == 20 and step.tuned.seed == 3
+    assert "at most 6 questions" in as_text([step], WISH, tmp_path) and not (tmp_path / "out").exists()
+
+
+def test_a_model_is_replaced_and_answers_under_its_old_name(old: tuple[Served, FineTuningJob], tmp_path: Path):
+    served, job = old
+    place = RunDir(tmp_path / "out" / job.id / "run")
+    killed_when_it_trains(command(served, tmp_path / "out", "--yes"), place)
+    assert not place.verdict.exists()
+    fetched = (tmp_path / "out" / job.id / "training.jsonl").stat().st_mtime_ns
+    code, said, heard = finished(command(served, tmp_path / "out", "--yes"))
+    assert code == 0, heard
+    assert (tmp_path / "out" / job.id / "training.jsonl").stat().st_mtime_ns == fetched, "it was fetched twice"
+    (found,) = json.loads(said)
+    assert found["model"] == job.fine_tuned_model and found["mapped"], "with a margin of 1 everything is good enough"
+    run = Path(found["run"])
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["train"]["batch_rows"] == 20 and settings["train"]["epochs"] == 1 and settings["seed"] == 3
+    answers = RunDir(run).arm_answers("endpoint").read_bytes()
+    verdict = json.loads((run / "verdict.json").read_text())
+    assert parquet.read_metadata(RunDir(run).arm_answers("endpoint")).num_rows == verdict["data"]["test"] <= 20
+    assert all(served.key.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert served.key not in said + heard
+    models = yaml.safe_load((tmp_path / "out" / "serve.yaml").read_text())
+    with running(tmp_path / "new", models) as new:
+        chat = new.client().chat.completions.create(
+            model=str(job.fine_tuned_model),
+            messages=[{"role": "user", "content": "Please look at refund."}],
+            max_tokens=4,
+        )
+        assert chat.choices[0].message.content is not None
+    code, said, heard = finished(command(served, tmp_path / "out", "--yes"))
+    assert json.loads(said) == [found], heard
+    assert RunDir(run).arm_answers("endpoint").read_bytes() == answers, "answers were bought twice"
+    code, _, heard = finished(command(served, tmp_path / "out", "--yes", "--job", job.id))
+    assert code == 2 and "begun with another" in heard
+
+
+def test_a_budget_that_does_not_reach_buys_nothing(old: tuple[Served, FineTuningJob], tmp_path: Path):
+    served, job = old
+    code, _, heard = finished(command(served, tmp_path / "out", "--yes", requests=6))
+    assert code == 2 and "may be asked 6 questions. Nothing was asked" in heard
+    place = RunDir(tmp_path / "out" / job.id / "run")
+    assert place.done("split") and not place.done("plan") and not list(place.answers.glob("endpoint*"))
+
+
+def test_a_replacement_that_is_not_proven_gets_no_name(tmp_path: Path):
+    from luthier.recipes.migrate import Replaced
+
+    outcomes = ("better", "equivalent", "not worse", "undecided", "worse")
+    proven = [Replaced("ft:x", tmp_path, outcome, 0.0, (-0.1, 0.1)).proven for outcome in outcomes]
+    assert proven == [True, True, True, False, False]
+
+
+def test_a_file_that_was_deleted_is_told_by_job(old: tuple[Served, FineTuningJob], tmp_path: Path):
+    served, job = old
+    client = served.client()
+    kept = client.files.content(job.training_file).read()
+    account = Account(served.url, served.key)
+    account.fetch(job.training_file, tmp_path / "a" / "training.jsonl")
+    assert (tmp_path / "a" / "training.jsonl").read_bytes() == kept
+    assert account.size("file-that-is-not-there") is None
+
+
+def test_what_is_fetched_is_not_fetched_again(tmp_path: Path):
+    (tmp_path / "training.jsonl").write_bytes(b"x")
+    Account("http://127.0.0.1:9/v1", "key").fetch("file-1", tmp_path / "training.jsonl")
+    assert (tmp_path / "training.jsonl").read_bytes() == b"x"
+
+
+def test_an_unknown_job_a_wrong_key_and_an_address_with_a_password_are_errors(
+    old: tuple[Served, FineTuningJob], tmp_path: Path
+):
+    served, job = old
+    with pytest.raises(SettingsError, match=job.id):
+        look(Account(served.url, served.key), Wish((job.id[:-1],), None, 5, None, VARIABLE), tmp_path)
+    with pytest.raises(RunFailed, match="401"):
+        Account(served.url, "sk-wrong").tuned()
+    with pytest.raises(SettingsError, match="--base-url"):
+        Account("https://me:secret@host/v1", "key")
+
+
+def test_the_sealed_test_is_never_larger_than_the_budget(tmp_path: Path):
+    tuned = Tuned("ftjob-1", "gpt", "ft:gpt", "supervised", {"n_epochs": "auto"}, 2**40, "file-1", None)
+    settings = settings_of(tuned, WISH, "http://host/v1", tmp_path)
+    assert settings.split.test_rows == 6 == settings.compare.endpoint.requests
+    assert settings.train.epochs is None and settings.compare.choosing_rows == 0 and settings.compare.latency_rows == 0
