@@ -126,8 +126,16 @@ def label_rates(rows: int, timed: Callable[..., dict[str, float]]) -> dict[str, 
     longest = max(len(label.tokens) for label in labels)
     grammar = Constrainer(tokenizer, renderer.stop_tokens, model.config.vocab_size).grammar(Choice(LABELS))
     plain, held = (
-        Engine(model, stops, 0, unrender=renderer.unrender, max_new_tokens=longest, batch_size=rows, grammar=one)
-        for stops, one in (((), None), (renderer.stop_tokens, grammar))
+        Engine(
+            model,
+            stops,
+            0,
+            unrender=renderer.unrender,
+            max_new_tokens=longest,
+            batch_size=rows,
+            matcher=one,
+        )
+        for stops, one in (((), None), (renderer.stop_tokens, lambda _: grammar.start()))
     )
     scorer = LabelScorer(plain, labels)
     seconds = timed(

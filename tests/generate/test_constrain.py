@@ -44,7 +44,7 @@ def answers(constraint: Constraint | None, *, make=byte_tokenizer, rows: int = 6
     grammar = None if constraint is None else constrainer.grammar(constraint)
     engine = Engine(
         model, stops, 0, unrender=lambda ids: tokenizer.decode([i for i in ids if i not in stops]),
-        max_new_tokens=options.pop("max_new_tokens", 80), grammar=grammar, **options,
+        max_new_tokens=options.pop("max_new_tokens", 80), matcher=None if grammar is None else lambda _: grammar.start(), **options,
     )  # fmt: skip
     return engine([Prompt(str(row), tuple(range(30 + row, 40 + row * 2))) for row in range(rows)])
 

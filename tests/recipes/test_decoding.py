@@ -1,13 +1,15 @@
 """`--constrain` and `--decode` reach the arms of a finished run, are said, and change what is answered."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from small_run import finished, needs_starter, rows
+from small_run import SETTINGS, finished, needs_starter, rows
 
+import luthier
 from luthier.config.settings import GenerateSettings
-from luthier.core.errors import SettingsError
+from luthier.core.errors import DataError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
 from luthier.recipes.compare import compare
@@ -52,6 +54,26 @@ def test_the_same_decoding_keeps_its_answers_and_another_makes_them_anew(run: Pa
     assert file.stat().st_mtime_ns == before
     answered(run, constrain="pattern:[a-z]{3}")
     assert file.stat().st_mtime_ns != before
+
+
+@needs_starter
+def test_spans_are_copied_from_the_question_and_refused_for_labels(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no JSON object"):
+        answered(run, constrain="spans")
+    things = [{"text": row["text"], "thing": row["text"].split()[-2], "queue": row["queue"]} for row in rows()]
+    made = luthier.run(
+        things, input="text", output=("thing", "queue"), out=tmp_path / "run", quiet=True,
+        settings=SETTINGS | {"train.steps": 1, "generate.max_new_tokens": 24, "generate.constrain": "spans"},
+    )  # fmt: skip
+    held = [
+        row
+        for row in answer_rows(read_answers(RunDir(made.path).arm_answers("zero_shot")))
+        if row.finish_reason == "stop"
+    ]
+    assert held
+    for row in held:
+        answer = json.loads(row.completion)
+        assert answer["thing"] in row.messages[-1]["content"] and answer["queue"] in LABELS
 
 
 @needs_starter

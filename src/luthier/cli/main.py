@@ -44,7 +44,10 @@ Group = Annotated[str | None, typer.Option(help="Rows with one value of this col
 Model = Annotated[str | None, typer.Option(help="A hub id, a local folder, or `starter`, which ships with Luthier.")]
 Constrain = Annotated[
     str | None,
-    typer.Option(metavar="WHAT", help="Hold answers to `labels`, `json`, `pattern:REGEX` or a JSON schema's file."),
+    typer.Option(
+        metavar="WHAT",
+        help="Hold answers to `labels`, `json`, `spans` of the question, `pattern:REGEX` or a JSON schema's file.",
+    ),
 ]
 Decode = Annotated[str | None, typer.Option(metavar="generate|score", help="Write answers, or score the labels.")]
 Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]

@@ -223,7 +223,7 @@ class GenerateSettings(Section):
     batch_size: Positive | None = None
     """How many prompts are decoded at once."""
     constrain: str | None = None
-    """What answers are held to: `labels` (an answer of the training rows), `json` (any object), `pattern:REGEX`, or the path of a JSON schema."""
+    """What answers are held to: `labels` (an answer of the training rows), `json` (any object), `spans` (JSON like the training answers, its texts copied from the question), `pattern:REGEX`, or the path of a JSON schema."""
     decode: Literal["generate", "score"] = "generate"
     """Write answers token by token, or answer with the most probable answer of the training rows, found by scoring."""
 

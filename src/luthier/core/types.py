@@ -184,10 +184,14 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked: the row that it belongs to and its token ids."""
+    """What a model is asked: the row that it belongs to, its token ids, and the words of the question alone.
+
+    `question` is what answers may have to be copied from: no examples, passages or instructions that an arm adds.
+    """
 
     row: str
     tokens: tuple[int, ...]
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)

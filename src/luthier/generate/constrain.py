@@ -1,4 +1,4 @@
-"""What an answer must be: one of some texts, JSON, JSON of a schema, or a text that a pattern describes.
+"""What an answer must be: one of some texts, JSON, JSON of a schema, copies of the question in JSON, or a text that a pattern describes.
 
 llguidance tells before every token which tokens may come; all others lose their logits, and a stop token may come
 only where the answer is whole. What the model would have said anyway stays as it was. An answer that is cut at its
@@ -21,6 +21,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from luthier.core.errors import RunFailed, SettingsError
 from luthier.core.types import JsonObject
+from luthier.generate import spans
+from luthier.generate.spans import Extraction
 from luthier.graders.measures.schema import schema_from
 
 LONGEST_SCHEMA = 131_072
@@ -51,7 +53,15 @@ class Pattern:
     pattern: str
 
 
-Constraint = Choice | JsonSchema | Pattern
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """JSON of the form of the training answers, its texts copied from this question."""
+
+    extraction: Extraction
+    question: str
+
+
+Constraint = Choice | JsonSchema | Pattern | Spans
 ANY_OBJECT = JsonSchema({"type": "object"})
 
 
@@ -137,6 +147,8 @@ def _rule(constraint: Constraint) -> str:
             return f"answer: TEXT\nTEXT: /{regex_to_lark(pattern)}/"
         case JsonSchema(schema):
             return f"answer: %json {_checked(schema)}"
+        case Spans(extraction, question):
+            return spans.rule(extraction, question)
 
 
 def _checked(schema: JsonObject) -> str:
@@ -152,4 +164,9 @@ def _checked(schema: JsonObject) -> str:
 
 
 def _kind(constraint: Constraint) -> str:
-    return {Choice: "set of texts", JsonSchema: "JSON schema", Pattern: "pattern"}[type(constraint)]
+    return {
+        Choice: "set of texts",
+        JsonSchema: "JSON schema",
+        Pattern: "pattern",
+        Spans: "form of the training answers",
+    }[type(constraint)]

@@ -22,7 +22,7 @@ from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
-from luthier.generate.constrain import Grammar, masked
+from luthier.generate.constrain import Matcher, masked
 from luthier.generate.growing import branched, growing_cache, side_by_side
 from luthier.generate.sample import greedy, sampled
 from luthier.kernels import decode_attention
@@ -86,7 +86,7 @@ def memory_bounded(rows: int, device: torch.device) -> Generator[None]:
 class Engine:
     """Decodes with one model: greedily at temperature 0, else sampled from counted random numbers.
 
-    With a `grammar` every answer that ends by itself is one that the grammar allows.
+    With a `matcher`, every answer that ends by itself is one that the matcher of its prompt allows.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Engine:
         top_p: float = 1.0,
         seed: int = 0,
         batch_size: int | None = None,
-        grammar: Grammar | None = None,
+        matcher: Callable[[Prompt], Matcher] | None = None,
     ) -> None:
         self.model = model
         self.device = next(model.parameters()).device
@@ -111,7 +111,7 @@ class Engine:
         self._max_new_tokens = max_new_tokens
         self._temperature, self._top_p, self._seed = temperature, top_p, seed
         self._batch_size = batch_size or _ROWS
-        self._grammar = grammar
+        self._matcher = matcher
         assert isinstance(model.config, PreTrainedConfig)
         self._config = model.config
         text = model.config.get_text_config(decoder=True).to_dict()
@@ -178,7 +178,7 @@ class Engine:
     def _decoded(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
         budgets = [self._budget(prompt) for prompt in batch]
         uniform = self._uniform(batch)
-        matchers = [None if self._grammar is None else self._grammar.start() for _ in batch]
+        matchers = [None if self._matcher is None else self._matcher(prompt) for prompt in batch]
         running = self.prefilled(batch)
         finished: set[int] = set()
         for step in range(max(budgets)):

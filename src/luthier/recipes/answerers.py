@@ -62,7 +62,7 @@ class ModelAnswerer:
 
         Batches are those of all questions, whatever is done, so that an answer does not depend on where a run was stopped.
         """
-        prompts = [Prompt(question.row.id, self._tokens(candidate, question)) for question in asked]
+        prompts = [Prompt(question.row.id, self._tokens(candidate, question), question.text) for question in asked]
         sizes = {prompt.row: len(prompt.tokens) for prompt in prompts}
         for batch in self._decoder.batches(prompts):
             if any(prompt.row not in done for prompt in batch):

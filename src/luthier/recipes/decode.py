@@ -1,7 +1,7 @@
 """How the arms of a run decode: freely, held to a constraint, or by scoring the labels instead of writing them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -9,13 +9,15 @@ from luthier.config.settings import GenerateSettings
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.types import Completion, Conversation, Message, Prompt, Row
-from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, Grammar, JsonSchema, Pattern
+from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, JsonSchema, Matcher, Pattern, Spans
 from luthier.generate.engine import Engine
 from luthier.generate.labels import Label, LabelScorer
+from luthier.generate.spans import learned
 from luthier.graders.json_fields import InvalidJson, parsed
 from luthier.recipes.job import Job
 from luthier.verdict.questions import questions
 
+SPANS = "spans"
 _PATTERN = "pattern:"
 _NO_MODEL_HERE = {"classical", "endpoint"}
 
@@ -38,15 +40,17 @@ def decoder(job: Job, weights: Literal["base", "tuned"]) -> Decoder:
     refuse_contradictions(settings)
     if settings.decode == "score":
         return LabelScorer(engine(job, weights), [_label(job, text) for text in label_texts(job)])
-    if settings.constrain is None:
-        return engine(job, weights)
-    return engine(job, weights, grammar=_grammar(job, constraint(job, settings.constrain)))
+    return engine(job, weights, matcher=None if settings.constrain is None else _matcher(job, settings.constrain))
 
 
 def engine(
-    job: Job, weights: Literal["base", "tuned"], *, budget: int | None = None, grammar: Grammar | None = None
+    job: Job,
+    weights: Literal["base", "tuned"],
+    *,
+    budget: int | None = None,
+    matcher: Callable[[Prompt], Matcher] | None = None,
 ) -> Engine:
-    """Make the engine that decodes with the base or the tuned weights, held to a grammar where one is given."""
+    """Make the engine that decodes with the base or the tuned weights, held to what a prompt's matcher allows."""
     model = job.base_model().eval() if weights == "base" else job.tuned_model()
     settings = job.settings.generate
     max_new_tokens = budget or settings.max_new_tokens
@@ -55,7 +59,7 @@ def engine(
     return Engine(
         model, job.renderer.stop_tokens, pad if isinstance(pad, int) else 0, unrender=job.renderer.unrender,
         max_new_tokens=max_new_tokens, temperature=settings.temperature, top_p=settings.top_p, seed=job.settings.seed,
-        batch_size=settings.batch_size, grammar=grammar,
+        batch_size=settings.batch_size, matcher=matcher,
     )  # fmt: skip
 
 
@@ -94,7 +98,7 @@ def forget_other_decoding(job: Job) -> None:
 
 
 def constraint(job: Job, text: str) -> Constraint:
-    """Read `labels`, `json`, `pattern:REGEX` or the path of a JSON schema."""
+    """Read `labels`, `json`, `pattern:REGEX` or the path of a JSON schema; `spans` is another for each question."""
     if text == "labels":
         return Choice(tuple(label_texts(job)))
     if text == "json":
@@ -104,7 +108,7 @@ def constraint(job: Job, text: str) -> Constraint:
     file = Path(text)
     if not file.is_file():
         raise SettingsError(
-            f"generate.constrain: there is no file {text}; expected labels, json, pattern:REGEX or the path of a JSON schema."
+            f"generate.constrain: there is no file {text}; expected labels, json, spans, pattern:REGEX or the path of a JSON schema."
         )
     try:
         schema = parsed(file.read_text(encoding="utf-8"))
@@ -123,9 +127,15 @@ def label_texts(job: Job) -> list[str]:
     return texts
 
 
-def _grammar(job: Job, wanted: Constraint) -> Grammar:
-    vocabulary = len(job.tokenizer)
-    return Constrainer(job.tokenizer, job.renderer.stop_tokens, vocabulary, job.renderer.template.lead).grammar(wanted)
+def _matcher(job: Job, text: str) -> Callable[[Prompt], Matcher]:
+    """Return what makes the matcher of a prompt: of one grammar for all, or of spans of the prompt's own question."""
+    constrainer = Constrainer(job.tokenizer, job.renderer.stop_tokens, len(job.tokenizer), job.renderer.template.lead)
+    if text == SPANS:
+        extraction = learned((question.text, question.wanted) for question in questions(job.rows("train")))
+        job.voice.say(f"  held to spans of the question: {', '.join(extraction.copied())}")
+        return lambda prompt: constrainer.grammar(Spans(extraction, prompt.question)).start()
+    grammar = constrainer.grammar(constraint(job, text))
+    return lambda _: grammar.start()
 
 
 def _label(job: Job, text: str) -> Label:

@@ -143,7 +143,7 @@ def _answered(path: Path, parts: Parts, prompt: Document, settings: Settings, vo
         "generate.max_new_tokens": settings.generate.max_new_tokens or CHAT_TOKENS,
         "generate.decode": "generate",
     }
-    if settings.generate.constrain == "labels":
+    if settings.generate.constrain in ("labels", "spans"):
         values["generate.constrain"] = None
     run = open_run(path) if (path / "config.yaml").exists() else create(path, path.name)
     job = Job(run, with_values(settings, values), voice)
