@@ -1,6 +1,7 @@
 """Decoding: what transformers' own generate gives row by row, whatever the batch."""
 
 import random
+import warnings
 
 import pytest
 import torch
@@ -115,6 +116,12 @@ def test_an_adapted_model_decodes_as_it_would_by_transformers() -> None:
     assert [answer.tokens for answer in tuned] != plain
     for prompt, answer in zip(prompts(4), tuned):
         assert answer.tokens == by_transformers(model, prompt)
+
+
+def test_decoding_uses_no_name_that_transformers_is_about_to_drop() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        assert engine(tiny_llama())(prompts(2))
 
 
 def test_the_training_mode_of_the_model_is_left_as_it_was() -> None:

@@ -19,6 +19,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
+from luthier.compat.cache_argument import with_cache
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
@@ -303,7 +304,7 @@ class Engine:
             input_ids=tokens_BT,
             attention_mask=mask_BT,
             position_ids=position_BT,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=keep,
+            **with_cache(cache),
         ).logits

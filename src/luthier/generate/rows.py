@@ -16,6 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import CacheLayerMixin
 
+from luthier.compat.cache_argument import with_cache
 from luthier.generate.adapters import Adapters
 from luthier.generate.growing import growing_cache
 from luthier.generate.prefix import PIECE, PrefixCache
@@ -140,8 +141,8 @@ class PooledRows:
         )[:, None]
         rows = self._rows[first : first + len(tokens)]
         return self._adapters.model(
-            input_ids=ids_BT, position_ids=position_BT, attention_mask=mask_B1TC, past_key_values=self._slots.cache,
-            use_cache=True, logits_to_keep=1, **self._adapters.arguments([one.adapter for one in rows]),
+            input_ids=ids_BT, position_ids=position_BT, attention_mask=mask_B1TC, use_cache=True, logits_to_keep=1,
+            **with_cache(self._slots.cache), **self._adapters.arguments([one.adapter for one in rows]),
         ).logits[:, -1]  # fmt: skip
 
 
@@ -187,8 +188,8 @@ class SeparateRows:
         device = self._adapters.model.device
         position_1T = torch.arange(start, start + len(tokens), device=device)[None]
         return self._adapters.model(
-            input_ids=torch.tensor([list(tokens)], device=device), position_ids=position_1T, past_key_values=cache,
-            use_cache=True, logits_to_keep=1, **self._adapters.arguments([one.adapter]),
+            input_ids=torch.tensor([list(tokens)], device=device), position_ids=position_1T, use_cache=True, logits_to_keep=1,
+            **with_cache(cache), **self._adapters.arguments([one.adapter]),
         ).logits[:, -1]  # fmt: skip
 
 

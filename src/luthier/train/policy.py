@@ -11,15 +11,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
+from luthier.compat.cache_argument import with_cache
 from luthier.compat.compile_cache import own_compile_cache
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.loader import Batch
 from luthier.kernels import attention, branching, head, tree_attention
 
 _Inputs = dict[str, torch.Tensor | attention.Runs | attention.Opaque | tree_attention.Blocks]
-_Branches = dict[str, torch.Tensor | branching.BranchingCache]
+_Branches = dict[str, torch.Tensor | Cache]
 
 _UNKNOWN_TRANSFORMS = ("logit_scale", "lm_head_multiplier", "logits_scaling_factor", "output_multiplier_scale")
 
@@ -124,7 +125,7 @@ class Policy:
         tokens_N = torch.from_numpy(batch.tree.tokens_N).to(self.device)
 
         def grown(tokens_BL: torch.Tensor, position_BL: torch.Tensor, cache: branching.BranchingCache) -> torch.Tensor:
-            return forward({"input_ids": tokens_BL, "position_ids": position_BL, "past_key_values": cache})
+            return forward({"input_ids": tokens_BL, "position_ids": position_BL, **with_cache(cache)})
 
         return branching.run(grown, self.stock.config, tokens_N, batch.tree.segments)
 
