@@ -70,6 +70,7 @@ def run(
     group: Group = None,
     constrain: Constrain = None,
     decode: Decode = None,
+    seeds: Annotated[int | None, typer.Option(help="Repeat the training under so many seeds.")] = None,
     config: Config = None,
     set: Set = None,
     out: Out = None,
@@ -79,7 +80,7 @@ def run(
     from luthier.recipes import run as recipe
     from luthier.recipes.doctor import say_model
 
-    flags = {"model.name": model, "generate.constrain": constrain, "generate.decode": decode}
+    flags = {"model.name": model, "generate.constrain": constrain, "generate.decode": decode, "compare.seeds": seeds}
     settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | flags)
     voice = screen.voice()
     say_model(settings, voice)

@@ -28,6 +28,10 @@ def changed(settings: Settings, changes: Mapping[str, JsonValue], assignments: S
         raise SettingsError(
             f"{wrong[0]}: the run is trained; only settings under compare, and {' and '.join(_DECODING)}, can still change."
         )
+    if given.get("compare.folds", settings.compare.folds) != settings.compare.folds:
+        raise SettingsError(
+            "compare.folds: rows are dealt into folds before anything is trained; start a new run with it."
+        )
     if "compare.arms" not in given:
         named = list(settings.compare.arms)
         missing = [arms[0] for key, arms in _USED_BY.items() if key in given and not {*arms} & {*named}]

@@ -11,22 +11,25 @@ from luthier.core.errors import DataError, RunFolderError, SettingsError
 from luthier.core.rundir import RunDir, open_run, write_json
 from luthier.core.types import Grader, JsonObject
 from luthier.data.ledger import read_ledger, summary_of
+from luthier.data.store import count_stored
 from luthier.graders.making.spec import grader_named, learned
 from luthier.recipes import likelihood
 from luthier.recipes.answer import Answering, answer_budget
 from luthier.recipes.arm_settings import changed
+from luthier.recipes.cross_fit import Gathered, cross_fitted
 from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
 from luthier.recipes.opening import open_test
 from luthier.recipes.pricing import priced
-from luthier.recipes.probing import probed
+from luthier.recipes.probing import Section, probed
+from luthier.recipes.repeated import repeated
 from luthier.recipes.report import report_stage
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
 from luthier.verdict.choose import choose_grader
-from luthier.verdict.figures import objects, scale_of
+from luthier.verdict.figures import number, objects, scale_of
 from luthier.verdict.questions import Question, questions
 from luthier.verdict.stats import Measure, Sample
 
@@ -63,6 +66,24 @@ def compare_stage(job: Job) -> None:
 
 
 def _answered(job: Job) -> JsonObject:
+    found = cross_fitted(job, resolve_grading) if job.settings.compare.folds else _of_the_test_part(job)
+    rows, settings = found.rows, job.settings
+    clusters = clusters_of(job, [row.id for row in next(iter(rows.values()))])
+    arms: JsonObject = {name: arm_summary(rows[name], found.grader, clusters, settings, found.folds_R) for name in rows}
+    scores = {name: np.array([row.score for row in rows[name]]) for name in rows}
+    measure = Measure(margin=settings.compare.margin)
+    sample = Sample(clusters, settings.compare.resamples, settings.seed, measure, folds_R=found.folds_R)
+    scale = scale_of(job.grader_name, lower_is_better=False)
+    seeds = None if found.opening.unsealed else repeated(job, arms, scores, sample)
+    gap = Answering(job, found.grader).training_gap()
+    return {
+        "grader": job.grader_name, "arms": arms, **judged(job, arms, scores, sample, scale, found.opening, seeds), "train_score": gap,
+        "cross_fit": found.cross_fit, "seeds": seeds, **probed(rows, scores, sample, found.sections),
+    }  # fmt: skip
+
+
+def _of_the_test_part(job: Job) -> Gathered:
+    """Let every arm answer the sealed test part."""
     asked = sealed_questions(job)
     grader = resolve_grading(job, asked)
     opening = open_test(job, job.grader_name)
@@ -70,19 +91,8 @@ def _answered(job: Job) -> JsonObject:
     answering = Answering(job, grader)
     for name in job.settings.compare.arms:
         answering.arm(name, asked)
-    gap = answering.training_gap()
-    clusters = clusters_of(job, [question.row.id for question in asked])
     rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in job.settings.compare.arms}
-    arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in rows}
-    scores = {name: np.array([row.score for row in rows[name]]) for name in rows}
-    sample = Sample(
-        clusters, job.settings.compare.resamples, job.settings.seed, Measure(margin=job.settings.compare.margin)
-    )
-    scale = scale_of(job.grader_name, lower_is_better=False)
-    return {
-        "grader": job.grader_name, "arms": arms, **judged(job, arms, scores, sample, scale, opening), "train_score": gap,
-        **probed(job, rows, scores, sample),
-    }  # fmt: skip
+    return Gathered(grader, opening, rows, [Section(np.arange(len(asked)), job)])
 
 
 def sealed_questions(job: Job) -> list[Question]:
@@ -125,7 +135,8 @@ def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
         key: training[key] for key in ("seconds", "memory_bytes", "tokens_per_second", "tokens", "steps", "best_step")
     }
     scale = scale_of(str(verdict["grader"]), bool(verdict.get("lower_is_better")))
-    costs = priced(job, objects(verdict["arms"]), scale, float(str(training["seconds"])))
+    rows = count_stored(job.run.part("test")) or int(number(verdict["cross_fit"], "rows"))
+    costs = priced(job, objects(verdict["arms"]), scale, rows)
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
         "costs": costs, "plan": job.plan, "measured": measured,

@@ -20,7 +20,13 @@ CHECKS = "luthier.data.checks"
 
 
 def judged(
-    job: Job, arms: JsonObject, scores: Mapping[str, np.ndarray], sample: Sample, scale: Scale, opening: Opening
+    job: Job,
+    arms: JsonObject,
+    scores: Mapping[str, np.ndarray],
+    sample: Sample,
+    scale: Scale,
+    opening: Opening,
+    seeds: JsonObject | None = None,
 ) -> JsonObject:
     """Return the differences, the outcome with its reasons, and how the test was opened."""
     found = differences(scores, pairs_of(list(scores)), sample)
@@ -28,6 +34,7 @@ def judged(
     about = Circumstances(
         scale, rows, sample.measure.margin, starter=job.folder.name == STARTER, doubted=doubted_share(job),
         most_doubted=1 - job.settings.check.limits.consistent, unsealed=opening.unsealed, looks=opening.looks, since=opening.since,
+        folds=0 if sample.folds_R is None else len(np.unique(sample.folds_R)), seeds=seeds,
     )  # fmt: skip
     return {
         "margin": sample.measure.margin, "clusters": len(np.unique(sample.clusters_R)), "differences": [*found],

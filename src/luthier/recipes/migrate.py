@@ -117,7 +117,7 @@ def settings_of(tuned: Tuned, wish: Wish, url: str, place: Path) -> Settings:
         "compare.endpoint.model": tuned.model, "compare.endpoint.key_variable": wish.key_variable,
         "compare.endpoint.requests": wish.requests, "compare.choosing_rows": 0, "compare.choosing_calls": 0,
         "compare.latency_rows": 0,
-        "split.test_rows": min(wish.requests, Settings().split.test_rows),
+        "split.test_rows": min(wish.requests, Settings().split.test_rows), "compare.folds": 0,
     } | as_settings(tuned.hyperparameters)  # fmt: skip
     return load((), ("compare.arms=[classical, zero_shot, tuned, endpoint]", *wish.assignments), flags)
 

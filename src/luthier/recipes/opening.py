@@ -40,20 +40,25 @@ class Opening:
         return {"looks": {"test": self.test, "count": self.looks}, "declared": self.declared}
 
 
-def open_test(job: Job, grader: str) -> Opening:
-    """Declare the tests of this run in its events, enter the look, and count the seal anew."""
+def open_test(job: Job, grader: str, cross_fitted: Sequence[Row] | None = None) -> Opening:
+    """Declare the tests of this run in its events, enter the look, and count the seal anew.
+
+    `cross_fitted` are the rows of all folds where there is no test part; whether they are sealed tells each fold by itself.
+    """
     declaration = _declaration(job, grader)
     if declaration != _last_declared(job):
         job.run.event("test_declared", **declaration)
     first = next(entry for entry in entries(job.run.events) if entry["event"] == "test_declared")
     declared = {key: value for key, value in first.items() if key not in ("time", "event")}
-    test, looks = enter_look(job)
-    return Opening(test, looks, declared, unsealed(job, job.rows("test")), _since(declared, declaration))
+    rows = job.rows("test") if cross_fitted is None else cross_fitted
+    test, looks = enter_look(job, rows)
+    broken = unsealed(job, rows) if cross_fitted is None else ""
+    return Opening(test, looks, declared, broken, _since(declared, declaration))
 
 
-def enter_look(job: Job) -> tuple[str, int]:
-    """Enter in the ledger of looks that this run opens its test rows; return their hash and the number of looks by now."""
-    test = text_hash("".join(sorted(content_key(row) for row in job.rows("test"))))[:16]
+def enter_look(job: Job, rows: Sequence[Row]) -> tuple[str, int]:
+    """Enter in the ledger of looks that this run opens these rows; return their hash and the number of looks by now."""
+    test = text_hash("".join(sorted(content_key(row) for row in rows)))[:16]
     return test, look(job.run.path.resolve().parent, test, _looker(job), {"run": job.run.path.name})
 
 
@@ -100,7 +105,8 @@ def _declaration(job: Job, grader: str) -> JsonObject:
     against: list[JsonValue] = [name for name in settings.arms if name != first]
     return {
         "grader": grader, "margin": settings.margin, "primary": first, "against": against,
-        "method": "paired over clusters, sign-flip test at 5 % corrected after Holm, 95 % BCa interval",
+        "method": "paired over clusters, sign-flip test at 5 % corrected after Holm, 95 % BCa interval"
+        + (f", both wide enough for the luck of {settings.folds} fold models" if settings.folds else ""),
     }  # fmt: skip
 
 

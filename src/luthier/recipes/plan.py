@@ -274,10 +274,11 @@ def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObjec
     }  # fmt: skip
     write_json(job.run.plan, plan)
     job.voice.say(
-        f"plan: about {_duration(seconds)} of training at {rate:,.0f} tokens/s, {needed / 2**30:.1f} GiB of memory"
+        f"plan: about {duration(seconds)} of training at {rate:,.0f} tokens/s, {needed / 2**30:.1f} GiB of memory"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time in minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from luthier.core.journal import entries
 from luthier.core.types import JsonObject
-from luthier.data.store import count_stored
 from luthier.recipes.answerers import Answerer
 from luthier.recipes.job import Job
 from luthier.verdict.asking import Candidate
@@ -17,12 +16,11 @@ from luthier.verdict.questions import Question
 from luthier.verdict.rules import TRAINED
 
 
-def priced(job: Job, arms: JsonObject, scale: Scale, training_seconds: float) -> JsonObject | None:
-    """Add `cost` to every arm; return what the training earns back against the best other arm, None without prices or without two arms."""
+def priced(job: Job, arms: JsonObject, scale: Scale, rows: int) -> JsonObject | None:
+    """Add `cost` to every arm, which answered `rows` rows; return what the training earns back against the best other arm, None without prices or without two arms."""
     path = job.settings.compare.price
     prices = None if path is None else read_prices(Path(path))
     timed = _timed(job)
-    rows = count_stored(job.run.part("test"))
     for name, arm in arms.items():
         price = None if prices is None else prices.of_arm(name)
         objects(arm)["cost"] = cost_of_arm(objects(arm), rows, timed.get(name, ()), price)
@@ -30,7 +28,7 @@ def priced(job: Job, arms: JsonObject, scale: Scale, training_seconds: float) ->
     rival = best_rival(arms, scale)
     if prices is None or tuned is None or rival is None:
         return None
-    return earned_back(arms, tuned, rival, prices, training_seconds)
+    return earned_back(arms, tuned, rival, prices, float(str(job.training["seconds"])))
 
 
 def time_alone(job: Job, name: str, answerer: Answerer, candidate: Candidate, asked: Sequence[Question]) -> None:

@@ -1,6 +1,7 @@
 """Look closer at the trained arm's answers: what it has by heart, how it does far from its rows, where it is weak."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from luthier.core.types import JsonObject
 from luthier.data.nearest import nearest_likeness
 from luthier.recipes.job import Job
 from luthier.verdict.answers import AnswerRow
-from luthier.verdict.overfit import memorized, near_and_far
+from luthier.verdict.overfit import memorized, near_and_far, together
 from luthier.verdict.questions import Question, questions
 from luthier.verdict.rules import TRAINED
 from luthier.verdict.slices import slices
@@ -19,20 +20,31 @@ from luthier.verdict.stats import Sample
 _MOST_TRAINING_ROWS = 50_000
 
 
+class Section(NamedTuple):
+    """Test rows, by their places, and the run whose training rows the model that answered them has seen."""
+
+    places: np.ndarray
+    job: Job
+
+
 def probed(
-    job: Job, answers: Mapping[str, Sequence[AnswerRow]], scores: Mapping[str, np.ndarray], sample: Sample
+    answers: Mapping[str, Sequence[AnswerRow]],
+    scores: Mapping[str, np.ndarray],
+    sample: Sample,
+    sections: Sequence[Section],
 ) -> JsonObject:
     """Return `overfit` and `slices` of the first trained arm; null and empty where there is none."""
     arm = next((name for name in TRAINED if name in answers), None)
     if arm is None:
         return {"overfit": None, "slices": []}
-    rows, training = answers[arm], _training(job)
-    likeness_R = nearest_likeness([row.question for row in rows], [question.text for question in training])
+    rows = answers[arm]
+    likeness_R, memories = np.zeros(len(rows)), []
+    for section in sections:
+        training, own = _training(section.job), [rows[place] for place in section.places]
+        likeness_R[section.places] = nearest_likeness([row.question for row in own], [one.text for one in training])
+        memories.append(memorized(own, [one.wanted for one in training]))
     return {
-        "overfit": {
-            "arm": arm, "memorized": memorized(rows, [question.wanted for question in training]),
-            "nearness": near_and_far(scores, likeness_R, sample),
-        },
+        "overfit": {"arm": arm, "memorized": together(memories), "nearness": near_and_far(scores, likeness_R, sample)},
         "slices": [*slices(rows, scores, arm, sample)],
     }  # fmt: skip
 

@@ -63,6 +63,10 @@ def export_promptfoo(path: Path, to: Path | None) -> Path:
             f"{settings.compare.grader} learns from the training answers, which a suite of test rows does not hold."
         )
     asked = questions(list(read_stored(run.part("test"))))
+    if not asked:
+        raise RunFolderError(
+            f"{path} has no test part: its rows were cross-fitted (compare.folds), and the model has seen all of them."
+        )
     decoding: JsonObject = {
         "apiBaseUrl": "http://127.0.0.1:8000/v1", "temperature": settings.generate.temperature, "max_tokens": settings.generate.max_new_tokens,
     }  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from luthier.config.load import load, with_values
 from luthier.config.settings import Settings
+from luthier.core.errors import SettingsError
 from luthier.core.hashing import generator
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir, open_run, write_json
@@ -41,6 +42,10 @@ _MOST_CURVE_ROWS = 8_000
 
 def prospect(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     """Answer the test rows with the untuned arms in a new run folder and write `outlook.json`."""
+    if settings.compare.folds:
+        raise SettingsError(
+            "compare.folds: a look ahead opens a test part, and folds have none; leave it out, or start with: luthier run"
+        )
     job = prepared(source, _with_untuned(settings), out, voice)
     job.run.event("looking_ahead")
     return _looked_ahead(job)
@@ -65,7 +70,7 @@ def _looked_ahead(job: Job) -> RunDir:
         asked = sealed_questions(job)
         grader = resolve_grading(job, asked)
         untuned = [name for name in job.settings.compare.arms if name not in TRAINED]
-        enter_look(job)
+        enter_look(job, job.rows("test"))
         forget_other_decoding(job)
         answering = Answering(job, grader)
         for name in untuned:
@@ -97,7 +102,7 @@ def _with_untuned(settings: Settings) -> Settings:
     if "arms" in settings.compare.model_fields_set:
         arms = [*settings.compare.arms]
     trained = [] if {*TRAINED} & {*arms} else ["tuned"]
-    return with_values(settings, {"compare.arms": [*arms, *trained]})
+    return with_values(settings, {"compare.arms": [*arms, *trained], "compare.folds": 0})
 
 
 def _write(job: Job, arms: JsonObject) -> None:

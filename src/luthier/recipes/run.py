@@ -17,11 +17,11 @@ from luthier.core.disk import room_for
 from luthier.core.errors import DataError, RunFolderError, UserError
 from luthier.core.rundir import RunDir, create, open_run, write_atomically, write_json
 from luthier.recipes.compare import compare_stage
+from luthier.recipes.cross_fit import plan_with_folds
 from luthier.recipes.environment import environment
 from luthier.recipes.export import export_stage
 from luthier.recipes.job import Job
 from luthier.recipes.measure import ModelRuler
-from luthier.recipes.plan import plan_stage
 from luthier.recipes.preflight import preflight
 from luthier.recipes.prepare import Source, check_stage, name_of, read_stage, split_stage
 from luthier.recipes.report import report_stage
@@ -83,7 +83,7 @@ def _whole_road(source: Source | None) -> list[Stage]:
         ("read", lambda job: read_stage(job, source)),
         ("split", split_stage),
         ("check", lambda job: check_stage(job, ModelRuler(job))),
-        ("plan", plan_stage),
+        ("plan", plan_with_folds),
         ("train", train_stage),
         ("compare", compare_stage),
         ("export", export_stage),

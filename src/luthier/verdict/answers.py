@@ -14,7 +14,7 @@ from luthier.config.settings import Settings
 from luthier.core.errors import RunFolderError
 from luthier.core.rundir import write_atomically
 from luthier.core.types import FinishReason, Grade, Grader, JsonObject, JsonValue
-from luthier.verdict.stats import effective_rows, interval, mean
+from luthier.verdict.stats import Sample, effective_rows, intervals, mean
 
 SCHEMA = pa.schema(
     [
@@ -96,18 +96,25 @@ def answer_rows(table: pa.Table) -> list[AnswerRow]:
     return [answer_row(entry) for entry in table.to_pylist()]
 
 
-def arm_summary(rows: Sequence[AnswerRow], grader: Grader, clusters: np.ndarray, settings: Settings) -> JsonObject:
-    """Return what `verdict.json` says of an arm; `clusters` holds the cluster of each row.
+def arm_summary(
+    rows: Sequence[AnswerRow],
+    grader: Grader,
+    clusters: np.ndarray,
+    settings: Settings,
+    folds: np.ndarray | None = None,
+) -> JsonObject:
+    """Return what `verdict.json` says of an arm; `clusters` holds the cluster of each row, `folds` its fold where there are some.
 
     To the grader's metrics comes `cut_off`, the share of answers that ran into the answer budget.
     """
     assert rows
     scores_R = np.array([row.score for row in rows])
-    ends = interval(scores_R, clusters, settings.compare.resamples, settings.seed)
+    sample = Sample(clusters, settings.compare.resamples, settings.seed, folds_R=folds)
+    low_S, high_S = intervals(scores_R[:, None], sample)
     cut_off = sum(row.finish_reason == "length" for row in rows) / len(rows)
     return {
         "score": mean(scores_R),
-        "interval": [ends.low, ends.high],
+        "interval": [float(low_S[0]), float(high_S[0])],
         "effective_rows": effective_rows(scores_R, clusters),
         "metrics": {**grader.metrics([row.grade for row in rows]), "cut_off": cut_off},
         "tokens_in": sum(row.tokens_in for row in rows),

@@ -5,7 +5,7 @@ Confidence Intervals"); its normal quantiles are replaced by Student's, which me
 "What Teachers Should Know About the Bootstrap", section 4.3). Under twenty clusters a resample knows too little, so
 the interval is the mean and Student's t times the cluster-robust standard error.
 
-Shapes: G clusters, S scores that share the clusters, B resamples. All means are ratios of sums, for clusters differ in size.
+Shapes: R rows, G clusters, S scores that share the clusters, B resamples. All means are ratios of sums, for clusters differ in size.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,18 @@ from luthier.core.hashing import generator
 TAIL = 0.025
 FEW_CLUSTERS = 20
 _DRAWS_AT_ONCE = 1 << 21
+
+
+def per_cluster(
+    scores_RS: np.ndarray, clusters_R: np.ndarray, weights_R: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return per cluster the weighted sums of the scores of its rows, and its weight."""
+    assert len(scores_RS) == len(clusters_R) > 0
+    weights_R = np.ones(len(scores_RS)) if weights_R is None else np.asarray(weights_R, dtype=np.float64)
+    first_G, cluster_of_R = np.unique(clusters_R, return_inverse=True)
+    sums_GS = np.zeros((len(first_G), scores_RS.shape[1]))
+    np.add.at(sums_GS, cluster_of_R, scores_RS * weights_R[:, None])
+    return sums_GS, np.bincount(cluster_of_R, weights=weights_R)
 
 
 def interval_ends(

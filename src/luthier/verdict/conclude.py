@@ -39,7 +39,8 @@ class Circumstances:
 
     `doubted` is the share of rows whose answers the checks doubt, `most_doubted` the share at which the data count as
     noisy. `unsealed` says why the test part is no test, and `looks` how often these test rows were looked at. `since` says
-    what is judged otherwise than was declared before the first look.
+    what is judged otherwise than was declared before the first look. `folds` is how many folds of the rows were answered by
+    a model of their own, 0 for a test part; `seeds` what several training seeds gained, as in `verdict.json`.
     """
 
     scale: Scale
@@ -51,6 +52,8 @@ class Circumstances:
     unsealed: str = ""
     looks: int = 1
     since: tuple[str, ...] = ()
+    folds: int = 0
+    seeds: JsonObject | None = None
 
 
 @dataclass(frozen=True)
@@ -141,10 +144,30 @@ class _Words:
                 f"These test rows were looked at {about.looks} times. Each look makes a lucky result likelier: confirm it on new ones."
             )
         if decision.arm in TRAINED:
-            said.append(
-                "This holds for these weights. What the recipe does under another seed tell several runs: luthier compare --against."
-            )
+            said.append(self._holds_for())
         return tuple(said)
+
+    def _holds_for(self) -> str:
+        """Say what the claim is about: these weights, or the recipe that made them."""
+        about, scale = self._about, self._about.scale
+        if about.folds:
+            return (
+                f"This holds for the recipe: each of {about.folds} folds was answered by a model trained without it. "
+                "The model that ships was trained on all rows, so no row is left to test it by itself."
+            )
+        if about.seeds is None:
+            return (
+                "This holds for these weights. What the recipe does under another seed tell several of them: "
+                "luthier run --seeds 3, or luthier compare --against."
+            )
+        seeds = about.seeds["seeds"]
+        assert isinstance(seeds, list)
+        errors = [scale.gap(number(about.seeds, f"error_over_{what}")).lstrip("+") for what in ("rows", "seeds")]
+        return (
+            f"This holds for these weights. Over {len(seeds)} training seeds the recipe gains {scale.gap(number(about.seeds, 'value'))} over "
+            f"the {arm_name(str(about.seeds['against']))} (95 % interval {scale.gap_interval(ends(about.seeds))}): {about.seeds['outcome']}. "
+            f"The standard error over rows is {errors[0]}, over seeds {errors[1]}."
+        )
 
     def _others(self, arm: str | None, rival: str | None) -> list[str]:
         return [] if arm is None else [name for name in self._arms if name not in (arm, rival)]

@@ -14,6 +14,7 @@ import numpy as np
 
 from luthier.core.types import JsonObject
 from luthier.verdict.answers import AnswerRow
+from luthier.verdict.figures import number
 from luthier.verdict.stats import Sample, intervals, mean
 
 SPAN_WORDS = 12
@@ -47,6 +48,19 @@ def memorized(rows: Sequence[AnswerRow], training_answers: Sequence[str]) -> Jso
         "longest_words": len(longest.words) if longest else 0,
         "example": {"row": longest.row.id, "text": " ".join(longest.words)[:_LONGEST_EXAMPLE]} if longest else None,
     }  # fmt: skip
+
+
+def together(found: Sequence[JsonObject | None]) -> JsonObject | None:
+    """Return what was found of several models' answers as one; None where no completion of any was long enough."""
+    known = [one for one in found if one is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    longest = max(known, key=lambda one: number(one, "longest_words"))
+    return {
+        **longest,
+        "rows": sum(int(number(one, "rows")) for one in known),
+        "of": sum(int(number(one, "of")) for one in known),
+    }
 
 
 def near_and_far(scores: Mapping[str, np.ndarray], likeness_R: np.ndarray, sample: Sample) -> JsonObject | None:

@@ -30,6 +30,7 @@ from luthier.verdict.figures import (
 )
 from luthier.verdict.marked import marked
 from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table, typeset
+from luthier.verdict.tested import tested_words
 from luthier.verdict.why_page import why
 
 _EXAMPLES = 10
@@ -92,10 +93,7 @@ def _opening(verdict: JsonObject, extra: ReportInputs) -> str:
 def _arms(verdict: JsonObject, arms: JsonObject, scale: Scale, extra: ReportInputs) -> str:
     if not arms:
         return ""
-    test = number(verdict["data"], "test")
-    words = (
-        f"Every arm answered the same {test:,.0f} sealed test rows. The bar is the 95 % interval of the {scale.name}"
-    )
+    words = f"{tested_words(verdict)} The bar is the 95 % interval of the {scale.name}"
     better = "; lower is better." if scale.lower_is_better else "."
     reason = f" Graded with {verdict['grader']}: {extra.grader_reason}" if extra.grader_reason else ""
     return section(

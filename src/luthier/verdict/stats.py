@@ -9,13 +9,14 @@ Shapes: R rows, G clusters, S scores that share rows and clusters.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from luthier.core.types import Interval
-from luthier.verdict.bootstrap import TAIL, interval_ends, standard_errors
+from luthier.verdict.between_folds import Errors, errors
+from luthier.verdict.bootstrap import TAIL, interval_ends, per_cluster, standard_errors
 from luthier.verdict.permute import holm, sign_flip
 
 Outcome = Literal["better", "worse", "equivalent", "not worse", "undecided"]
@@ -55,13 +56,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Sample:
-    """Which rows belong together, how much each counts, and how intervals are drawn from them."""
+    """Which rows belong together, how much each counts, and how intervals are drawn from them.
+
+    `folds_R` is the fold of each row where every fold was answered by a model of its own, see between_folds.py.
+    """
 
     clusters_R: np.ndarray
     resamples: int
     seed: int
     measure: Measure = SHARE
     weights_R: np.ndarray | None = None
+    folds_R: np.ndarray | None = None
 
 
 def mean(scores_R: np.ndarray, weights_R: np.ndarray | None = None) -> float:
@@ -98,6 +103,9 @@ def intervals(scores_RS: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.nda
     if varied_S.any():
         ends = interval_ends(sums_GS[:, varied_S], weights_G, sample.resamples, sample.seed)
         lowest, highest = sample.measure.bounds or (-np.inf, np.inf)
+        if found := _errors(scores_RS[:, varied_S], sample):
+            middle_S, wider_S = sums_GS[:, varied_S].sum(axis=0) / weights_G.sum(), found.widening_S()
+            ends = tuple(middle_S + (end - middle_S) * wider_S for end in ends)
         low_S[varied_S], high_S[varied_S] = (np.clip(end, lowest, highest) for end in ends)
     return low_S, high_S
 
@@ -129,8 +137,12 @@ def paired_all(scores: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]
     columns = [np.asarray(scores[a], dtype=np.float64) - scores[b] for a, b in pairs]
     differences_RS = np.stack(columns, axis=1)
     sums_GS, weights_G = _per_cluster(differences_RS, sample)
-    p_values = holm([sign_flip(sums_G, _FLIPS_PER_RESAMPLE * sample.resamples, sample.seed) for sums_G in sums_GS.T])
+    p_values = [sign_flip(sums_G, _FLIPS_PER_RESAMPLE * sample.resamples, sample.seed) for sums_G in sums_GS.T]
     errors_S = standard_errors(sums_GS, weights_G) if len(weights_G) > 1 else np.zeros(len(pairs))
+    if found := _errors(differences_RS, sample):
+        errors_S, of_folds_S = found.total_S, found.p_values_S(sums_GS.sum(axis=0) / weights_G.sum())
+        p_values = [max(flipped, of_folds) for flipped, of_folds in zip(p_values, of_folds_S.tolist())]
+    p_values = holm(p_values)
     low_S, high_S = intervals(differences_RS, _of_differences(sample))
     return [
         _judged(mean(column, sample.weights_R), Interval(float(low), float(high)), p, float(error), sample.measure)
@@ -171,17 +183,18 @@ def _of_differences(sample: Sample) -> Sample:
     bounds = sample.measure.bounds
     width = None if bounds is None else bounds[1] - bounds[0]
     measure = Measure(bounds=None if width is None else (-width, width))
-    return Sample(sample.clusters_R, sample.resamples, sample.seed, measure, sample.weights_R)
+    return replace(sample, measure=measure)
 
 
 def _per_cluster(scores_RS: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Return per cluster the weighted sums of the scores and the weight."""
-    assert len(scores_RS) == len(sample.clusters_R) > 0
-    weights_R = np.ones(len(scores_RS)) if sample.weights_R is None else np.asarray(sample.weights_R, dtype=np.float64)
-    first_G, cluster_of_R = np.unique(sample.clusters_R, return_inverse=True)
-    sums_GS = np.zeros((len(first_G), scores_RS.shape[1]))
-    np.add.at(sums_GS, cluster_of_R, scores_RS * weights_R[:, None])
-    return sums_GS, np.bincount(cluster_of_R, weights=weights_R)
+    return per_cluster(scores_RS, sample.clusters_R, sample.weights_R)
+
+
+def _errors(scores_RS: np.ndarray, sample: Sample) -> Errors | None:
+    """Return the errors that respect folds, None where one model answered all rows or a single cluster tells nothing."""
+    if sample.folds_R is None or len(np.unique(sample.clusters_R)) < 2:
+        return None
+    return errors(scores_RS, sample.clusters_R, sample.weights_R, sample.folds_R)
 
 
 def _reach(values_S: np.ndarray, clusters: int, bounds: tuple[float, float] | None) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.conclude import arm_name
 from luthier.verdict.figures import Scale, number, objects
 from luthier.verdict.page import paragraph, section
+from luthier.verdict.tested import fold_by_fold, seed_by_seed, tested_rows
 
 
 def why(verdict: JsonObject, scale: Scale) -> str:
@@ -14,14 +15,14 @@ def why(verdict: JsonObject, scale: Scale) -> str:
     assert isinstance(reasons, list)
     return section(
         "What this rests on", *(paragraph(str(reason)) for reason in reasons), paragraph(str(verdict["next"])),
-        paragraph(_opened(verdict, scale), "faint"),
+        fold_by_fold(verdict, scale), seed_by_seed(verdict, scale), paragraph(_opened(verdict, scale), "faint"),
     )  # fmt: skip
 
 
 def _opened(verdict: JsonObject, scale: Scale) -> str:
     declared, looks = objects(verdict["declared"]), int(number(verdict["looks"], "count"))
     times = "once" if looks == 1 else f"{looks} times"
-    clusters, test = int(number(verdict, "clusters")), int(number(verdict["data"], "test"))
+    clusters, test = int(number(verdict, "clusters")), tested_rows(verdict)
     margin = scale.gap(number(verdict, "margin")).lstrip("+")
     return (
         f"These test rows were looked at {times} in the runs of this folder. Declared before they were opened: {_declared(declared)}. "
