@@ -20,7 +20,8 @@ from timing import machine
 
 from luthier.core.threads import child_environment
 from luthier.kernels.rates import matmul_rate
-from luthier.models.sizes import shape_of, training_flops
+from luthier.models.flops import training_flops
+from luthier.models.sizes import shape_of
 
 SETTINGS = Path(__file__).parents[1] / "examples" / "starter.yaml"
 WARM_UP = 10

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from luthier.recipes.check_api import Checkup, check, split
     from luthier.recipes.compare_api import compare
     from luthier.recipes.grade import grade
+    from luthier.recipes.plan_api import plan
 
     __version__: str
 
@@ -50,6 +51,7 @@ __all__ = [
     "compare",
     "grade",
     "open",
+    "plan",
     "resume",
     "run",
     "split",
@@ -70,6 +72,10 @@ def __getattr__(name: str) -> object:
         from luthier.recipes.grade import grade
 
         return grade
+    if name == "plan":
+        from luthier.recipes.plan_api import plan
+
+        return plan
     if name in _FROM_API:
         from luthier.recipes import api
 

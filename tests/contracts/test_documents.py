@@ -30,6 +30,7 @@ COMMANDS = (
     "keys",
     "backup",
     "migrate",
+    "plan",
 )
 
 

@@ -9,7 +9,7 @@ from luthier.core import errors
 
 NAMES = [
     "Checkup", "DataError", "LuthierError", "ModelError", "ProofFailed", "Report", "ResourceError", "Run",
-    "RunFailed", "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "check", "compare", "grade", "open",
+    "RunFailed", "RunFolderError", "SettingsError", "Stopped", "UserError", "__version__", "check", "compare", "grade", "open", "plan",
     "resume", "run", "split", "train_weights",
 ]  # fmt: skip
 ARGUMENTS = {
@@ -24,6 +24,7 @@ ARGUMENTS = {
     ],
     "split": ["rows_or_path", "out", "input", "output", "test", "validation", "group", "config", "settings", "quiet"],
     "train_weights": ["config", "settings", "out", "quiet"],
+    "plan": ["rows_or_path", "model", "method", "gpus", "price", "input", "output", "config", "settings", "quiet"],
     "resume": ["path", "quiet"],
     "open": ["path"],
     "grade": ["rows_or_path", "graders", "prompt", "completion", "answer", "train", "worst", "quiet"],

@@ -7,7 +7,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 
 from luthier.core.errors import ModelError
 from luthier.data.loader import packed
-from luthier.models.sizes import Shape, shape_of, training_bytes, training_flops
+from luthier.models.flops import training_flops
+from luthier.models.sizes import Shape, shape_of, training_bytes
 
 SMALL = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import backup, bases, distill, grade, migrate, screen, serve
+from luthier.cli import backup, bases, distill, grade, migrate, plan, screen, serve
 from luthier.core.errors import LuthierError, Stopped
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject, JsonValue
@@ -308,6 +308,7 @@ app.add_typer(bases.app)
 app.add_typer(distill.app)
 app.add_typer(grade.app)
 app.add_typer(migrate.app)
+app.add_typer(plan.app)
 app.add_typer(serve.app)
 
 

@@ -175,8 +175,8 @@ class TrainSettings(Section):
     """What happens to a row that is longer: drop it, cut its start (the answer stays whole), or cut its end."""
     layout: Literal["padded", "packed", "tree", "cached_tree"] | None = None
     """Rows of a micro-batch side by side, padded to the longest; one behind another with attention inside each; or as a tree in which what they begin with in common is computed once, by attention along the tree or through the model's own cache."""
-    optimizer: Literal["adamw"] = "adamw"
-    """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101); `adamw8bit` keeps its two averages in a byte each (Dettmers et al. 2021, arXiv 2110.02861), for a quarter of their memory."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     """The course of the learning rate after the warm-up; wsd holds it and falls to zero in the last part (Hu et al. 2024, arXiv 2404.06395)."""
     warmup: Share = 0.03
@@ -191,8 +191,8 @@ class TrainSettings(Section):
     """The decay rates of AdamW's averages."""
     clip: NotNegativeFloat = 1.0
     """The gradient is scaled down to this norm; 0 turns clipping off."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass to save memory."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations again in the backward pass to save memory; where absent, the plan does it when the training would not fit otherwise."""
     compile: bool | None = None
     """Compile the model with torch.compile; pays off on long runs with packed rows."""
     validate_every: Positive | None = None

@@ -84,6 +84,11 @@ def memory_bounded(rows: int, device: torch.device) -> Generator[None]:
         ) from error
 
 
+def rows_at_once(batch_size: int | None, num_tokens: int) -> int:
+    """Return how many rows of so many tokens, the answer included, are decoded together."""
+    return min(batch_size or _ROWS, max(1, _TOKENS // max(1, num_tokens)))
+
+
 class Engine:
     """Decodes with one model: greedily at temperature 0, else sampled from counted random numbers.
 
@@ -140,7 +145,7 @@ class Engine:
         batches: list[list[Prompt]] = []
         for prompt in sorted(prompts, key=lambda prompt: -len(prompt.tokens)):
             longest = len(batches[-1][0].tokens) if batches else 0
-            most = min(self._batch_size, max(1, _TOKENS // (longest + self._max_new_tokens)))
+            most = rows_at_once(self._batch_size, longest + self._max_new_tokens)
             same = self._attends or longest == len(prompt.tokens)
             if batches and same and len(batches[-1]) < most:
                 batches[-1].append(prompt)

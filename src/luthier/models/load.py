@@ -41,8 +41,11 @@ class ModelFolder:
     config: JsonObject
 
 
-def find_model(settings: ModelSettings) -> ModelFolder:
-    """Return the folder of the model that the settings name; raise ModelError that says how to get it."""
+def find_model(settings: ModelSettings, *, weights: bool = True) -> ModelFolder:
+    """Return the folder of the model that the settings name; raise ModelError that says how to get it.
+
+    Without `weights` its config and tokenizer are enough, and only they are downloaded.
+    """
     if settings.init is not None:
         path = Path(settings.init.tokenizer)
         if not (path / "tokenizer.json").exists():
@@ -52,13 +55,13 @@ def find_model(settings: ModelSettings) -> ModelFolder:
         return _checked(STARTER, Path(str(files("luthier.starter") / "model")), None)
     path = Path(settings.name)
     if path.is_dir():
-        return _checked(settings.name, path, None)
+        return _checked(settings.name, path, None, weights=weights)
     if settings.name.count("/") != 1 or settings.name.startswith((".", "/", "~")):
         raise ModelError(
             f"there is no folder {settings.name}, and {settings.name!r} is no hub id (owner/name). "
             "Give a local model folder, a hub id, or `starter`."
         )
-    return _from_hub(settings.name, settings.revision)
+    return _from_hub(settings.name, settings.revision, weights)
 
 
 def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
@@ -148,7 +151,7 @@ def stop_tokens(folder: ModelFolder) -> tuple[int, ...]:
     return tuple(token for token in tokens if isinstance(token, int))
 
 
-def _checked(name: str, path: Path, revision: str | None) -> ModelFolder:
+def _checked(name: str, path: Path, revision: str | None, *, weights: bool = True) -> ModelFolder:
     config_file = path / "config.json"
     if not config_file.is_file():
         raise ModelError(f"{path} is no model folder: it has no config.json.")
@@ -163,7 +166,7 @@ def _checked(name: str, path: Path, revision: str | None) -> ModelFolder:
                 f"{name} needs code from its own repository ({file} has auto_map), which Luthier never runs. "
                 "Choose a model whose architecture transformers itself has."
             )
-    if not any(path.glob("*.safetensors")):
+    if weights and not any(path.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in path.glob("*.bin"))) or "no weights at all"
         raise ModelError(
             f"{name} has no safetensors weights ({found} in {path}). Pickled weights are never loaded; convert them to safetensors first."
@@ -171,12 +174,12 @@ def _checked(name: str, path: Path, revision: str | None) -> ModelFolder:
     return ModelFolder(name, path, revision, config)
 
 
-def _from_hub(name: str, revision: str | None) -> ModelFolder:
+def _from_hub(name: str, revision: str | None, weights: bool) -> ModelFolder:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+        path = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES[0 if weights else 1 :]))
     except RepositoryNotFoundError as error:
         raise ModelError(f"the hub has no model {name!r}, or it is private and HF_TOKEN does not open it.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -184,4 +187,4 @@ def _from_hub(name: str, revision: str | None) -> ModelFolder:
             f"the model {name!r} is not on this machine and the hub cannot be reached. On a machine with a network run "
             f"`hf download {name}`, copy the folder here, and give its path as --model; or use --model starter."
         ) from error
-    return _checked(name, path, path.name if path.parent.name == "snapshots" else revision)
+    return _checked(name, path, path.name if path.parent.name == "snapshots" else revision, weights=weights)

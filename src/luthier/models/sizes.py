@@ -1,12 +1,15 @@
-"""Bytes and operations of a training, before it runs."""
+"""Bytes of a training, before it runs. Its operations are counted in `flops.py`."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from luthier.core.errors import ModelError
 from luthier.core.types import JsonObject
 from luthier.kernels.head import CHUNK
 
-_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+# Bytes that the optimizer keeps for a trained weight: two averages in float32, or in a byte each with a scale for 256.
+AVERAGES = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256}
 # What the heap of a CPU process holds beyond what lives: bytes, and layers of activations. Fitted to bench/memory.py
 # (glibc 2.36, the starter); oneDNN, which multiplies bfloat16, asks for aligned scratch memory that glibc seldom reuses.
 _HEAP = {"bfloat16": (290 * 2**20, 5.2), "float16": (290 * 2**20, 5.2), "float32": (0, 1.8)}
@@ -14,7 +17,11 @@ _HEAP = {"bfloat16": (290 * 2**20, 5.2), "float16": (290 * 2**20, 5.2), "float32
 
 @dataclass(frozen=True)
 class Shape:
-    """The figures of a model that its memory and speed depend on."""
+    """The figures of a model that its memory and speed depend on.
+
+    `kv_size` are the numbers that a layer's cache keeps of a token, `layer_weights` the weights of all layers that
+    one token meets: of the experts of a layer only those that it is sent to.
+    """
 
     num_weights: int
     hidden_size: int
@@ -22,6 +29,28 @@ class Shape:
     vocab_size: int
     inner_size: int
     num_heads: int = 1
+    head_size: int = 0
+    kv_size: int = 0
+    layer_weights: int = 0
+
+
+class Memory(NamedTuple):
+    """The bytes that a training holds at its peak, by what they are for.
+
+    `rest` is what a process holds without a model, and freed memory that its heap keeps.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    head: int
+    rest: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self)
 
 
 def shape_of(config: JsonObject) -> Shape:
@@ -38,27 +67,50 @@ def shape_of(config: JsonObject) -> Shape:
     head_size = _number(text, "head_dim", hidden // heads)
     attention = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size
     experts = _number(text, "num_experts", _number(text, "num_local_experts", 1))
+    met = min(experts, _number(text, "num_experts_per_tok", experts))
     embeddings = vocab * hidden * (1 if text.get("tie_word_embeddings", False) else 2)
-    return Shape(embeddings + layers * (attention + 3 * hidden * inner * experts), hidden, layers, vocab, inner, heads)
+    return Shape(
+        embeddings + layers * (attention + 3 * hidden * inner * experts), hidden, layers, vocab, inner, heads, head_size,
+        kv_size=2 * kv_heads * head_size, layer_weights=layers * (attention + 3 * hidden * inner * met),
+    )  # fmt: skip
+
+
+def training_memory(
+    shape: Shape,
+    num_trained: int,
+    dtype: str,
+    micro_tokens: int,
+    *,
+    checkpointing: bool,
+    score_elements: int = 0,
+    optimizer: str = "adamw",
+) -> Memory:
+    """Estimate the memory that training takes beside what the process holds without a model.
+
+    Weights in `dtype`; for each trained weight the optimizer's averages and a gradient in float32, and where `dtype` is
+    smaller a master and its gradient; what the backward pass needs of `micro_tokens` tokens; logits of one
+    chunk and the gradient of the output layer. `score_elements` are the attention scores that one layer
+    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none.
+    """
+    size = BYTES[dtype]
+    layer = micro_tokens * layer_bytes(shape, dtype) + score_elements * shape.num_heads * size
+    states = micro_tokens * shape.hidden_size * size
+    return Memory(
+        weights=shape.num_weights * size,
+        gradients=num_trained * (4 + (size if size < 4 else 0)),
+        optimizer=int(num_trained * (AVERAGES[optimizer] + (4 if size < 4 else 0))),
+        activations=layer + shape.num_layers * states if checkpointing else shape.num_layers * layer,
+        head=CHUNK * shape.vocab_size * (8 + 2 * size) + shape.vocab_size * shape.hidden_size * 8,
+    )
 
 
 def training_bytes(
     shape: Shape, num_trained: int, dtype: str, micro_tokens: int, *, checkpointing: bool, score_elements: int = 0
 ) -> int:
-    """Estimate the memory that training takes beside what the process holds without a model, in bytes.
-
-    Weights in `dtype`; for each trained weight two averages and a gradient in float32, and where `dtype` is
-    smaller a master and its gradient; what the backward pass needs of `micro_tokens` tokens; logits of one
-    chunk and the gradient of the output layer. `score_elements` are the attention scores that one layer
-    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none.
-    """
-    size = _BYTES[dtype]
-    weights = shape.num_weights * size + num_trained * (12 + (4 + size if size < 4 else 0))
-    layer = micro_tokens * layer_bytes(shape, dtype) + score_elements * shape.num_heads * size
-    states = micro_tokens * shape.hidden_size * size
-    activations = layer + shape.num_layers * states if checkpointing else shape.num_layers * layer
-    head = CHUNK * shape.vocab_size * (8 + 2 * size) + shape.vocab_size * shape.hidden_size * 8
-    return weights + activations + head
+    """Return the sum of `training_memory` with AdamW in float32."""
+    return training_memory(
+        shape, num_trained, dtype, micro_tokens, checkpointing=checkpointing, score_elements=score_elements
+    ).total
 
 
 def heap_bytes(shape: Shape, dtype: str, micro_tokens: int) -> int:
@@ -79,13 +131,13 @@ def layer_bytes(shape: Shape, dtype: str) -> int:
     of the inner layer; queries, keys and values, the states before and behind each product and norm. A norm
     computes in float32, so of its two inputs float32 copies are kept.
     """
-    size = _BYTES[dtype]
+    size = BYTES[dtype]
     return (4 * shape.inner_size + 9 * shape.hidden_size) * size + 2 * shape.hidden_size * 4
 
 
-def training_flops(shape: Shape, num_tokens: int) -> int:
-    """Return the floating-point operations of training: 6 per weight and token (Kaplan et al. 2020, arXiv 2001.08361)."""
-    return 6 * shape.num_weights * num_tokens
+def kv_bytes(shape: Shape, dtype: str, num_tokens: int) -> int:
+    """Return what the cache of a model that writes answers holds for so many tokens, of all rows together."""
+    return num_tokens * shape.num_layers * shape.kv_size * BYTES[dtype]
 
 
 def _number(config: JsonObject, key: str, default: int | None = None) -> int:

@@ -25,8 +25,8 @@ from luthier.recipes.answer import Answering
 from luthier.recipes.begun import begin
 from luthier.recipes.compare import resolve_grading
 from luthier.recipes.differences import clusters_of
+from luthier.recipes.fitting import shape
 from luthier.recipes.job import Job
-from luthier.recipes.plan import shape
 from luthier.recipes.prepare import name_of
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import AnswerRow, arm_summary

@@ -63,9 +63,10 @@ class RenderedPart:
 class Job(Desk):
     """What the stages of one run share."""
 
-    def __init__(self, run: RunDir, settings: Settings, voice: Voice) -> None:
+    def __init__(self, run: RunDir, settings: Settings, voice: Voice, *, weights: bool = True) -> None:
         super().__init__(run, settings, voice)
         voice.log = run.log
+        self._weights = weights
         self._rendered: dict[Part, RenderedPart] = {}
 
     def resolve(self, values: JsonObject) -> None:
@@ -76,7 +77,7 @@ class Job(Desk):
     @cached_property
     def folder(self) -> ModelFolder:
         """The base model on disk."""
-        return find_model(self.settings.model)
+        return find_model(self.settings.model, weights=self._weights)
 
     @property
     def base_name(self) -> str:
@@ -156,16 +157,23 @@ class Job(Desk):
 
     def trainable_model(self) -> PreTrainedModel | PeftModel:
         """Load the model and make the weights trainable that the method trains."""
-        model, train = self.base_model(), self.settings.train
+        return self._made_trainable(self.base_model())
+
+    def _made_trainable(self, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
+        train = self.settings.train
         if train.method == "lora":
             return adapters.add_lora(model, train.lora, self.settings.seed, self.base_name, self.folder.revision)
         return adapters.train_all(model)
 
     @cached_property
     def policy(self) -> Policy:
-        """The model wrapped for training, with the attention of its layout; shared by plan and training."""
+        """The model wrapped for training; shared by plan and training."""
+        return self.policy_of(self.base_model())
+
+    def policy_of(self, model: PreTrainedModel) -> Policy:
+        """Wrap a model for training as the settings say, with the attention of their layout."""
         train = self.settings.train
-        policy = Policy(self.trainable_model(), compiled=bool(train.compile))
+        policy = Policy(self._made_trainable(model), compiled=bool(train.compile))
         if train.layout in ("packed", "tree"):
             policy.stock.set_attn_implementation(attention.register(compiled=bool(train.compile)))
         if train.gradient_checkpointing:

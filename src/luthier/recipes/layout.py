@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from luthier.config.settings import Settings
 from luthier.core.errors import SettingsError
 from luthier.data.loader import (
     TREES,
@@ -30,12 +31,7 @@ _CACHED_PER_POSITION = 10
 def resolve_layout(job: Job, store: SequenceStore) -> None:
     """Choose `train.layout` where it is open; raise SettingsError for a layout that is not exact for this model."""
     train = job.settings.train
-    possible = sharing(
-        job.model_config,
-        lora_dropout=train.lora.dropout if train.method == "lora" else 0.0,
-        checkpointing=train.gradient_checkpointing,
-        compiled=bool(train.compile),
-    )
+    possible = possible_sharing(job, job.settings)
     if train.layout is None:
         job.resolve({"train.layout": _chosen(job, store, possible)})
     elif train.layout in TREES and train.layout not in possible.layouts:
@@ -46,6 +42,22 @@ def resolve_layout(job: Job, store: SequenceStore) -> None:
         raise SettingsError(
             f"train.layout: the layers of {job.folder.name} would leak state across packed rows; use padded."
         )
+
+
+def possible_sharing(job: Job, settings: Settings) -> Sharing:
+    """Return how the job's model may share what rows begin with under these settings."""
+    train = settings.train
+    return sharing(
+        job.model_config,
+        lora_dropout=train.lora.dropout if train.method == "lora" else 0.0,
+        checkpointing=bool(train.gradient_checkpointing),
+        compiled=bool(train.compile),
+    )
+
+
+def unshared_layout(job: Job) -> Layout:
+    """Return how rows lie that share nothing."""
+    return "packed" if packable(job.model_config) else "padded"
 
 
 def num_positions(store: SequenceStore, steps: list[np.ndarray], micro_tokens: int, layout: Layout) -> int:
@@ -82,9 +94,8 @@ def heaviest_tree(store: SequenceStore, steps: list[np.ndarray], micro_tokens: i
 
 def _chosen(job: Job, store: SequenceStore, possible: Sharing) -> Layout:
     """Return the layout that is exact for this model and computes least, and say why."""
-    train, config = job.settings.train, job.model_config
+    train, unshared = job.settings.train, unshared_layout(job)
     assert train.batch_tokens and train.micro_tokens
-    unshared: Layout = "packed" if packable(config) else "padded"
     if not possible.layouts:
         job.voice.say(f"what rows begin with is computed for each of them: {possible.reason}")
         return unshared

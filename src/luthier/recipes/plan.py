@@ -3,10 +3,9 @@
 Everything that the user left open is chosen here and written back to config.yaml.
 """
 
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
 
@@ -16,39 +15,42 @@ from luthier.core.journal import entries
 from luthier.core.rundir import write_json
 from luthier.core.types import PARTS, JsonObject, Rendered
 from luthier.data.ledger import Ledger
-from luthier.data.loader import TREES, SequenceStore, heaviest, micro_batches, steps_of_epoch
-from luthier.kernels import attention
+from luthier.data.loader import Batch, Layout, SequenceStore, steps_of_epoch
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
-from luthier.models.sizes import Shape, heap_bytes, lora_weights, shape_of, training_bytes
+from luthier.models.sizes import AVERAGES, Memory
+from luthier.recipes.fitting import Leeway, fit, here, shape
 from luthier.recipes.job import Job, RenderedPart
-from luthier.recipes.layout import batch_to_prove, heaviest_tree, resolve_layout
+from luthier.recipes.layout import batch_to_prove, resolve_layout
+from luthier.recipes.pace import first_batches, first_epoch, measured
 from luthier.train import rule
-from luthier.train.clock import memory_bytes
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.questions import questions
 
 _MICRO_TOKENS = 8192
-_TENSOR_BYTES_PER_TRAINED = 12
-_STEPS_WEIGHED = 200
 
 
 def plan_stage(job: Job) -> None:
     """Choose, estimate, refuse what cannot fit, prove the loss on a batch, and time two steps."""
-    _check_model(job)
+    check_model(job)
     write_ledger(job)
     store = job.rendered("train").store
     if store.num_trained == 0:
         raise ProofFailed("no token of the training rows would be trained; see the ledger for the reason of each row.")
     resolve_type(job)
-    _resolve_training(job, store)
+    train = job.settings.train
+    leeway = Leeway(train.micro_tokens is None, train.gradient_checkpointing is None)
+    resolve_training(job, store)
     resolve_layout(job, store)
-    estimate = _refuse_what_cannot_fit(job, store)
-    measured = _measure(job, store)
-    _write_plan(job, store, estimate, measured)
+    memory = fit(job, store, leeway, here(job))
+    num_trained = adapters.num_trained(job.policy.model)
+    _refuse_small_disk(job, num_trained)
+    proof = job.policy.prove(batch_to_prove(store, first_epoch(job, store)[0], layout_of(job)))
+    _write_plan(job, store, memory, num_trained, proof)
 
 
-def _check_model(job: Job) -> None:
+def check_model(job: Job) -> None:
+    """Refuse what the model cannot be trained on."""
     train = job.settings.train
     if job.tokenizer.chat_template is None and train.objective != "text":
         raise SettingsError(
@@ -135,13 +137,8 @@ def resolve_type(job: Job) -> None:
     job.resolve(values)
 
 
-def shape(job: Job) -> Shape:
-    """The base model's figures."""
-    init = job.settings.model.init
-    return shape_of(job.folder.config if init is None else {**init.model_dump(), "vocab_size": len(job.tokenizer)})
-
-
-def _resolve_training(job: Job, store: SequenceStore) -> None:
+def resolve_training(job: Job, store: SequenceStore) -> None:
+    """Choose method, rate, steps and batch where they are open, and write them back."""
     train, sizes = job.settings.train, shape(job)
     num_rows, num_weights = len(job.rendered("train").rows), sizes.num_weights
     method = "full" if job.settings.model.init else train.method
@@ -177,108 +174,52 @@ def _weights_that_serve(job: Job) -> str:
     return "loss" if free else "answers"
 
 
-def _refuse_what_cannot_fit(job: Job, store: SequenceStore) -> int:
-    train, sizes = job.settings.train, shape(job)
-    assert train.micro_tokens and job.settings.model.dtype and train.lora.rank
-    if train.micro_tokens < store.lengths.max():
-        job.resolve({"train.micro_tokens": int(store.lengths.max())})
-    needed = _training_bytes(
-        job, store, train.method == "full", train.micro_tokens, checkpointing=train.gradient_checkpointing
-    )
-    machine = hardware(job.run.path)
-    free = torch.cuda.mem_get_info()[0] if job.device == "cuda" else machine.free_memory_bytes
-    if needed > free:
+def _refuse_small_disk(job: Job, num_trained: int) -> None:
+    disk, free = disk_bytes(job, num_trained), hardware(job.run.path).free_disk_bytes
+    if disk > free:
         raise ResourceError(
-            f"training needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; {_what_helps(job, store, free)}."
-        )
-    num_trained = sizes.num_weights if train.method == "full" else lora_weights(sizes, train.lora.rank)
-    disk = (train.keep + 2) * num_trained * _TENSOR_BYTES_PER_TRAINED + 4 * sizes.num_weights
-    if disk > machine.free_disk_bytes:
-        raise ResourceError(
-            f"checkpoints and package need about {disk / 2**30:.1f} GiB in {job.run.path} and {machine.free_disk_bytes / 2**30:.1f} GiB are free; "
+            f"checkpoints and package need about {disk / 2**30:.1f} GiB in {job.run.path} and {free / 2**30:.1f} GiB are free; "
             "choose another --out, or a smaller train.keep."
         )
-    return needed if job.device == "cuda" else needed + memory_bytes()
 
 
-def _training_bytes(job: Job, store: SequenceStore, full: bool, micro_tokens: int, *, checkpointing: bool) -> int:
-    """What training adds to this process, with the heaviest micro-batch among the first steps to come."""
-    train, sizes, on_cpu = job.settings.train, shape(job), job.device == "cpu"
-    assert train.batch_tokens and train.lora.rank
-    assert train.layout
-    longest_kept = attention.LONGEST_SHORT.get(job.dtype, 0) if train.layout == "packed" and on_cpu else 0
-    steps = _first_epoch(job, store)[:_STEPS_WEIGHED]
-    if train.layout in TREES:
-        positions, squares = heaviest_tree(store, steps, micro_tokens, train.layout)
-    else:
-        weighed = [heaviest(store.lengths[step], micro_tokens, train.layout, longest_kept) for step in steps]
-        positions, squares = (max(figures) for figures in zip(*weighed, strict=True))
-    dtype = str(job.dtype).removeprefix("torch.")
-    living = training_bytes(
-        sizes, sizes.num_weights if full else lora_weights(sizes, train.lora.rank), dtype, positions,
-        checkpointing=checkpointing, score_elements=squares,
-    )  # fmt: skip
-    return living + (heap_bytes(sizes, dtype, positions) if on_cpu else 0)
-
-
-def _what_helps(job: Job, store: SequenceStore, free: int) -> str:
-    """Name the setting that makes the training fit, the one that costs least first."""
+def disk_bytes(job: Job, num_trained: int) -> int:
+    """Return what checkpoints and package take."""
     train = job.settings.train
-    longest, full = int(store.lengths.max()), train.method == "full"
-    if _training_bytes(job, store, full, longest, checkpointing=train.gradient_checkpointing) <= free:
-        return f"try --set train.micro_tokens={longest}, which is the longest row"
-    if _training_bytes(job, store, full, longest, checkpointing=True) <= free:
-        return f"try --set train.gradient_checkpointing=true --set train.micro_tokens={longest}"
-    if full and _training_bytes(job, store, False, longest, checkpointing=True) <= free:
-        return f"try --set train.method=lora --set train.gradient_checkpointing=true --set train.micro_tokens={longest}"
-    return "no setting makes this model fit; choose a smaller one (`luthier doctor` lists those that fit), or --set train.max_length lower"
+    trained = 4 + AVERAGES[train.optimizer]
+    return int((train.keep + 2) * num_trained * trained) + 4 * shape(job).num_weights
 
 
-def _measure(job: Job, store: SequenceStore) -> JsonObject:
-    """Prove the loss on the first rows, then time the forward and backward pass of two micro-batches."""
-    policy = job.policy
-    train = job.settings.train
-    assert train.micro_tokens and train.layout
-    indices = _first_epoch(job, store)[0]
-    proof = policy.prove(batch_to_prove(store, indices, train.layout))
-    batches = list(micro_batches(store, indices, train.micro_tokens, train.layout))
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        for batch in batches[:2]:
-            policy.weighted_nll(batch).backward()
-        seconds.append(time.monotonic() - start)
-    policy.model.zero_grad(set_to_none=True)
-    tokens = sum(batch.num_tokens for batch in batches[:2])
-    processed = sum(batch.num_positions for batch in batches) / sum(batch.num_tokens for batch in batches)
-    return {"tokens_per_second": tokens / min(seconds[1:]), "processed_per_token": round(processed, 4), **proof}
+def layout_of(job: Job) -> Layout:
+    """The layout, once chosen."""
+    assert job.settings.train.layout
+    return job.settings.train.layout
 
 
-def _first_epoch(job: Job, store: SequenceStore) -> list[np.ndarray]:
-    train = job.settings.train
-    assert train.batch_tokens and train.layout
-    return steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0, store.kin_in(train.layout))
-
-
-def _write_plan(job: Job, store: SequenceStore, needed: int, measured: JsonObject) -> None:
-    train = job.settings.train
-    assert train.steps and train.batch_tokens
-    rate = float(measured["tokens_per_second"])  # type: ignore[arg-type]
-    num_trained = adapters.num_trained(job.policy.model)
-    steps_per_epoch = len(_first_epoch(job, store))
-    per_epoch = store.num_tokens * train.steps / steps_per_epoch
-    seconds = per_epoch / rate + train.steps * num_trained * 20 / 8e9
+def _write_plan(job: Job, store: SequenceStore, memory: Memory, num_trained: int, proof: Mapping[str, float]) -> None:
+    train, batches = job.settings.train, first_batches(job, store)
+    pace = measured(job.policy, batches, num_trained, train)
+    steps_per_epoch = len(first_epoch(job, store))
+    assert train.steps
+    tokens = int(store.num_tokens * train.steps / steps_per_epoch)
+    seconds = pace.seconds(train, tokens, job.rendered("validation").store.num_tokens)
     plan: JsonObject = {
-        "seconds": round(seconds, 1), "memory_bytes": needed, "steps": train.steps, "steps_per_epoch": steps_per_epoch, "tokens": int(per_epoch),
-        "trained_weights": num_trained, "trained_tokens_per_epoch": store.num_trained, **measured,
+        "seconds": round(seconds, 1), "memory_bytes": memory.total, "memory": memory._asdict(), "steps": train.steps,
+        "steps_per_epoch": steps_per_epoch, "tokens": tokens, "trained_weights": num_trained,
+        "trained_tokens_per_epoch": store.num_trained, "processed_per_token": processed_per_token(batches), **pace.as_json(), **proof,
     }  # fmt: skip
     write_json(job.run.plan, plan)
     job.voice.say(
-        f"plan: about {duration(seconds)} of training at {rate:,.0f} tokens/s, {needed / 2**30:.1f} GiB of memory"
+        f"plan: about {duration(seconds)} of training at {pace.tokens_per_second:,.0f} tokens/s, {memory.total / 2**30:.1f} GiB of memory"
     )
 
 
+def processed_per_token(batches: Sequence[Batch]) -> float:
+    """Return how many tokens are computed for each token of the rows, padding included."""
+    return round(sum(batch.num_positions for batch in batches) / sum(batch.num_tokens for batch in batches), 4)
+
+
 def duration(seconds: float) -> str:
-    """Write a time in minutes and seconds."""
+    """Write seconds as a person reads them."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -36,6 +36,18 @@ def train_stage(job: Job) -> None:
     early = f", stopped early after step {outcome.steps}" if outcome.stopped_early else ""
     served = f"; {_served(outcome, settings.train)}" if validate else ""
     job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{served}")
+    job.voice.say(_held_against_plan(job, outcome))
+
+
+def _held_against_plan(job: Job, outcome: Outcome) -> str:
+    """Say what the plan predicted beside what was measured; of a run that stopped early, for the steps that it made."""
+    plan = job.plan
+    seconds = float(str(plan["seconds"])) * outcome.steps / int(str(plan["steps"]))
+    memory = int(str(plan["memory_bytes"]))
+    return (
+        f"predicted {seconds:,.1f} s and {memory / 2**30:.2f} GiB, measured {outcome.seconds:,.1f} s "
+        f"({outcome.seconds / max(seconds, 1e-9):.2f} times) and {outcome.peak_memory_bytes / 2**30:.2f} GiB ({outcome.peak_memory_bytes / memory:.2f} times)"
+    )
 
 
 def validation(policy: Policy, store: SequenceStore, train: TrainSettings) -> Validation:

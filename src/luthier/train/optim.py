@@ -6,10 +6,24 @@ micro-batches are added up in float32. Update rule: Loshchilov and Hutter 2017, 
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 
 from luthier.config.settings import TrainSettings
+from luthier.train.blockwise import BlockwiseAdamW
+
+_EPS = 1e-8
+
+
+class Averages(Protocol):
+    """What moves the masters by their gradients: AdamW with averages in float32 or in bytes."""
+
+    def step(self, lr: float) -> None: ...
+
+    def tensors(self) -> dict[str, torch.Tensor]: ...
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
 
 
 class MasterAdamW:
@@ -19,15 +33,11 @@ class MasterAdamW:
         self.parameters = dict(parameters)
         self.clip = settings.clip
         self.masters = {name: _master(parameter) for name, parameter in self.parameters.items()}
-        matrices = [master for master in self.masters.values() if master.dim() >= 2]
-        vectors = [master for master in self.masters.values() if master.dim() < 2]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        self._adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=0.0, betas=settings.betas, eps=1e-8, fused=True
-        )
+        self._averages: Averages
+        if settings.optimizer == "adamw8bit":
+            self._averages = BlockwiseAdamW(self.masters, settings.betas, settings.weight_decay, _EPS)
+        else:
+            self._averages = FusedAdamW(self.masters, settings.betas, settings.weight_decay)
 
     def accumulate(self) -> None:
         """Add the gradients of the last backward pass to the masters' and clear them."""
@@ -50,10 +60,7 @@ class MasterAdamW:
 
     def step(self, lr: float) -> None:
         """Move the masters, clear their gradients, and write the weights back."""
-        for group in self._adamw.param_groups:
-            group["lr"] = lr
-        self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
+        self._averages.step(lr)
         self.write_back()
 
     @torch.no_grad()
@@ -64,37 +71,69 @@ class MasterAdamW:
                 parameter.copy_(self.masters[name])
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return all that a checkpoint needs: masters and the averages of each, float32."""
-        out: dict[str, torch.Tensor] = {}
-        for name, master in self.masters.items():
-            out[f"master.{name}"] = master.detach()
-            state = self._adamw.state.get(master, {})
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                if key in state:
-                    out[f"{key}.{name}"] = state[key]
-        return out
+        """Return all that a checkpoint needs: masters in float32, and the averages of each."""
+        masters = {f"master.{name}": master.detach() for name, master in self.masters.items()}
+        return masters | self._averages.tensors()
 
     def mismatch(self, tensors: Mapping[str, torch.Tensor]) -> str | None:
-        """Say which trained weight the tensors of a checkpoint lack or have in another shape, or None."""
+        """Say what the tensors of a checkpoint lack or have in another shape, or None."""
         for name, master in self.masters.items():
             saved = tensors.get(f"master.{name}")
             if saved is None or saved.shape != master.shape:
                 found = "is not there" if saved is None else f"has the shape {list(saved.shape)}"
                 return f"{name} {found}, and {list(master.shape)} is needed"
-        return None
+        in_bytes = any(name.startswith("mean8.") for name in tensors)
+        in_floats = any(name.startswith("exp_avg.") for name in tensors)
+        other = in_floats if isinstance(self._averages, BlockwiseAdamW) else in_bytes
+        return "its averages are those of another train.optimizer" if other else None
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take the tensors of a checkpoint over."""
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
+        self._averages.load(tensors)
+        self.write_back()
+
+
+class FusedAdamW:
+    """torch's own AdamW, with averages in float32; matrices decay, vectors do not."""
+
+    def __init__(
+        self, masters: Mapping[str, torch.nn.Parameter], betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        self._masters = dict(masters)
+        matrices = [master for master in masters.values() if master.dim() >= 2]
+        vectors = [master for master in masters.values() if master.dim() < 2]
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=0.0, betas=betas, eps=_EPS, fused=True
+        )
+
+    def step(self, lr: float) -> None:
+        """Move every master that has a gradient, and clear the gradients."""
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the averages of each master that was moved."""
+        out: dict[str, torch.Tensor] = {}
+        for name, master in self._masters.items():
+            for key, value in self._adamw.state.get(master, {}).items():
+                out[f"{key}.{name}"] = value
+        return out
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        for name, master in self._masters.items():
             if f"exp_avg.{name}" in tensors:
                 self._adamw.state[master] = {
                     "step": tensors[f"step.{name}"].clone(),
                     "exp_avg": tensors[f"exp_avg.{name}"].to(master.device).clone(),
                     "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master.device).clone(),
                 }
-        self.write_back()
 
 
 def _master(parameter: torch.nn.Parameter) -> torch.nn.Parameter:

@@ -1,0 +1,154 @@
+"""How fast a training goes, measured for a moment on its own first rows.
+
+A run measures the model that it trains. `luthier plan` has no weights at hand and may plan for a model that does not
+fit: it measures a few layers with random weights, and some more, and goes on in a straight line to all of them.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from luthier.config.settings import TrainSettings
+from luthier.core.types import JsonObject
+from luthier.data.loader import Batch, SequenceStore, micro_batches, steps_of_epoch
+from luthier.models.load import random_model
+from luthier.recipes.job import Job
+from luthier.train.optim import MasterAdamW
+from luthier.train.policy import Policy
+
+_MICRO_BATCHES = 2
+_LAYERS = (2, 6)
+_UPDATED = 1 << 21
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Tokens of rows a second in training and in validation, and the seconds of one update of all trained weights."""
+
+    tokens_per_second: float
+    scored_per_second: float
+    update_seconds: float
+
+    def seconds(self, train: TrainSettings, tokens: int, held_out: int) -> float:
+        """Return the seconds of a training on so many tokens, with its validations on `held_out` tokens each."""
+        assert train.steps and train.validate_every
+        validations = -(-train.steps // train.validate_every)
+        return tokens / self.tokens_per_second + train.steps * self.update_seconds + validations * held_out / self.scored_per_second  # fmt: skip
+
+    def as_json(self) -> JsonObject:
+        """Return the figures for a file."""
+        return {
+            "tokens_per_second": self.tokens_per_second, "validation_tokens_per_second": self.scored_per_second,
+            "update_seconds": self.update_seconds,
+        }  # fmt: skip
+
+
+def first_epoch(job: Job, store: SequenceStore) -> list[np.ndarray]:
+    """Return the rows of each step of the first epoch."""
+    train = job.settings.train
+    assert train.batch_tokens and train.layout
+    return steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0, store.kin_in(train.layout))
+
+
+def first_batches(job: Job, store: SequenceStore) -> list[Batch]:
+    """Return the micro-batches of the first step."""
+    train = job.settings.train
+    assert train.micro_tokens and train.layout
+    return list(micro_batches(store, first_epoch(job, store)[0], train.micro_tokens, train.layout))
+
+
+def measured(policy: Policy, batches: Sequence[Batch], num_trained: int, train: TrainSettings) -> Pace:
+    """Time some micro-batches forward and backward, and forward alone, and an update."""
+    some = batches[:_MICRO_BATCHES]
+    trained, scored = _timed(policy, some)
+    tokens = sum(batch.num_tokens for batch in some)
+    return Pace(tokens / trained, tokens / scored, update_seconds(num_trained, train, policy.device))
+
+
+def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
+    """Time a few layers and some more, and go on in a straight line to all layers of the model."""
+    some = batches[:_MICRO_BATCHES]
+    whole = job.model_config.get_text_config().num_hidden_layers
+    if job.settings.model.init is not None:
+        whole = job.settings.model.init.num_hidden_layers
+    few, more = (min(layers, whole) for layers in _LAYERS)
+    timed_few = np.array(_timed(job.policy_of(_shallow(job, few)), some))
+    slope = np.zeros(2)
+    if more > few:
+        slope = (np.array(_timed(job.policy_of(_shallow(job, more)), some)) - timed_few) / (more - few)
+    trained, scored = timed_few + np.maximum(slope, 0) * (whole - few)
+    tokens = sum(batch.num_tokens for batch in some)
+    update = update_seconds(num_trained, job.settings.train, torch.device(job.device))
+    return Pace(tokens / float(trained), tokens / float(scored), update)
+
+
+def update_seconds(num_trained: int, train: TrainSettings, device: torch.device) -> float:
+    """Return the seconds of one update of all trained weights, from one of at most two million."""
+    num = min(num_trained, _UPDATED)
+    weight = torch.nn.Parameter(torch.zeros(-(-num // 1024), 1024, dtype=torch.bfloat16, device=device))
+    optimizer = MasterAdamW({"weight": weight}, train)
+
+    def update() -> None:
+        weight.grad = torch.ones_like(weight)
+        optimizer.accumulate()
+        optimizer.clip_gradients()
+        optimizer.step(1e-6)
+
+    return _seconds(update) * num_trained / num
+
+
+def _timed(policy: Policy, batches: Sequence[Batch]) -> tuple[float, float]:
+    """Return the seconds of training on the batches, and of scoring them."""
+
+    def train() -> None:
+        for batch in batches:
+            policy.weighted_nll(batch).backward()
+
+    def score() -> None:
+        for batch in batches:
+            policy.scores(batch)
+
+    trained = _seconds(train)
+    policy.model.zero_grad(set_to_none=True)
+    return trained, _seconds(score)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """Return the seconds of the faster of two times, after one that warms up."""
+    found = []
+    for _ in range(3):
+        start = time.monotonic()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append(time.monotonic() - start)
+    return min(found[1:])
+
+
+def _shallow(job: Job, layers: int) -> PreTrainedModel:
+    """Make the job's model with so many layers and random weights."""
+    init = job.settings.model.init
+    if init is not None:
+        small = init.model_copy(update={"num_hidden_layers": layers})
+        return random_model(small, job.tokenizer, job.settings.seed, job.dtype, job.device)
+    model = AutoModelForCausalLM.from_config(
+        shallow_config(job.model_config, layers), dtype=job.dtype, attn_implementation="sdpa"
+    )
+    return torch.nn.Module.to(model, job.device)  # type: ignore[return-value]
+
+
+def shallow_config(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
+    """Return a config whose model has only the first layers; settings with an entry for each layer keep as many."""
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    whole = text.num_hidden_layers
+    for key, value in text.to_dict().items():
+        if isinstance(value, list) and len(value) == whole:
+            setattr(text, key, value[:layers])
+    text.num_hidden_layers = layers
+    return small

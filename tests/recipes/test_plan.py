@@ -1,0 +1,170 @@
+"""What a training takes is told before it runs: the figures are those of the run itself, and each setting moves them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import luthier, needs_starter
+from test_layout import PROMPT, planned, said
+from tiny_training import live_lora, policy_of, random_store, resolved, tiny_model
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig
+
+import luthier as luthier_package
+from luthier.config.load import load
+from luthier.core.errors import ResourceError, SettingsError
+from luthier.core.types import JsonObject, JsonValue
+from luthier.data.loader import as_tree, packed
+from luthier.kernels import tree_attention
+from luthier.models.flops import Work, step_flops
+from luthier.models.sizes import lora_weights, shape_of
+from luthier.recipes.fitting import Ground, Leeway, Weigher, fit
+from luthier.recipes.forecast import plan
+from luthier.recipes.job import Job
+from luthier.recipes.pace import shallow_config
+from luthier.recipes.train import train_stage
+from luthier.recipes.voice import Voice
+
+OPEN = Leeway(micro_tokens=True, checkpointing=True)
+SETTINGS: JsonObject = {
+    "split.near_duplicate": 1, "split.test_rows": 6, "model.dtype": "float32", "threads": 1, "train.steps": 1,
+}  # fmt: skip
+
+
+def forecast(
+    data: Path, gpus: tuple[str, ...] = ("rtx4090",), price: float | None = None, **more: JsonValue
+) -> JsonObject:
+    named = SETTINGS | {"data.path": str(data)} | {f"train.{key}": value for key, value in more.items()}
+    return plan(None, load([], [], named), gpus, price, Voice(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Job:
+    """The plan of a run, as `luthier run` makes it."""
+    return planned(tmp_path_factory.mktemp("planned"), PROMPT)
+
+
+@pytest.fixture(scope="module")
+def found(run) -> JsonObject:
+    """What is foretold of the same rows."""
+    return forecast(run.run.path.parent / "rows.jsonl", price=2.0)
+
+
+@needs_starter
+def test_the_forecast_is_the_plan_of_the_run(run, found):
+    truth = run.plan
+    training, machine = found["training"], found["machines"][0]
+    assert training["tokens"] == truth["tokens"] and training["steps"] == truth["steps"]
+    assert training["layout"] == "tree" == run.settings.train.layout
+    assert found["data"]["processed_per_token"] == truth["processed_per_token"] < 0.6
+    assert training["processed_tokens"] == pytest.approx(truth["processed_per_token"] * truth["tokens"], rel=0.05)
+    assert found["model"]["trained_weights"] == pytest.approx(truth["trained_weights"], rel=0.01)
+    for name, num_bytes in truth["memory"].items():
+        assert name == "rest" or machine["memory"][name] == num_bytes > 0
+    assert machine["memory_bytes"] == sum(machine["memory"].values()) and machine["fits"] and machine["with"] == {}
+    assert machine["seconds"] > 0 and machine["money"] == pytest.approx(machine["seconds"] / 1800, abs=1e-3)
+    assert found["machines"][1]["memory"]["activations"] < machine["memory"]["activations"]  # bfloat16 there
+    assert "assumed" in found["machines"][1]["seconds_from"]
+
+
+@needs_starter
+def test_method_and_sharing_move_the_figures(run, found):
+    data, full = run.run.path.parent / "rows.jsonl", found
+    lora, alone = (forecast(data, **more) for more in ({"method": "lora"}, {"layout": "packed"}))
+    assert lora["model"]["trained_weights"] < full["model"]["trained_weights"] / 2
+    assert lora["machines"][0]["memory"]["optimizer"] < full["machines"][0]["memory"]["optimizer"] / 2
+    assert lora["training"]["flops"] < full["training"]["flops"] < alone["training"]["flops"]
+    assert alone["training"]["processed_tokens"] > 1.5 * full["training"]["processed_tokens"]
+    assert lora["disk_bytes"] < full["disk_bytes"]
+
+
+@needs_starter
+def test_the_command_needs_no_weights_and_prints_a_line_for_each_machine(run, tmp_path):
+    for name in (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    ):
+        source = run.folder.path / name
+        if source.exists():
+            (tmp_path / name).write_bytes(source.read_bytes())
+    flags = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    called = luthier(
+        "plan", str(run.run.path.parent / "rows.jsonl"), "--model", str(tmp_path), "--gpu", "h100=2.5", *flags
+    )
+    assert called.code == 0, called.err
+    assert "this machine" in called.out and "h100" in called.out and "GiB" in called.out
+
+
+@needs_starter
+def test_python_is_told_the_same(run, found):
+    data = run.run.path.parent / "rows.jsonl"
+    rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    settings = dict(SETTINGS)
+    told = luthier_package.plan(rows, gpus=["rtx4090"], price=2.0, settings=settings, quiet=True)
+    assert told["data"] == found["data"] and told["machines"][1] == found["machines"][1]
+
+
+def test_an_unknown_gpu_and_a_wrong_price_are_named():
+    settings = load([], [], {"data.path": "rows.jsonl"})
+    with pytest.raises(SettingsError, match="h100, h200"):
+        plan(None, settings, ["h101"], None, Voice(quiet=True))
+    with pytest.raises(SettingsError, match="no price"):
+        plan(None, settings, ["h100=two"], None, Voice(quiet=True))
+
+
+@needs_starter
+def test_the_plan_saves_memory_where_it_may_and_says_what_else_would_help(run):
+    store, before = run.rendered("train").store, run.settings
+    weigher = Weigher(run, store)
+    whole = weigher.memory(run.settings, Ground(True, 0, "float32")).total
+    try:
+        for free, chosen in ((whole, False), (whole - 1, True)):
+            run.settings = before
+            memory = fit(run, store, Leeway(micro_tokens=False, checkpointing=True), Ground(True, free, "float32"))
+            assert run.settings.train.gradient_checkpointing is chosen
+            assert weigher.memory(run.settings, Ground(True, 0, "float32")).total <= free <= memory.total
+        assert "gradient_checkpointing=true" in said(run)
+        run.settings = before
+        with pytest.raises(ResourceError, match=r"try --set train\.micro_tokens"):
+            fit(run, store, Leeway(micro_tokens=False, checkpointing=False), Ground(True, whole - 1, "float32"))
+        with pytest.raises(ResourceError, match=r"no setting makes this model fit"):
+            fit(run, store, OPEN, Ground(True, 1 << 20, "float32"))
+        adapter = list(weigher.ways_that_fit(run.settings, Ground(True, int(whole * 0.75), "float32")))
+        assert adapter and not adapter[0].exact
+    finally:
+        run.settings = before
+
+
+@needs_starter
+def test_after_training_predicted_stands_beside_measured(run):
+    train_stage(run)
+    assert "predicted" in said(run).splitlines()[-1]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("layout", ["packed", "tree"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_operations_are_those_that_torch_counts(method, layout, checkpointing):
+    store = random_store(10, shared=40)
+    settings = resolved(method=method, layout=layout, gradient_checkpointing=checkpointing)
+    policy = policy_of(tiny_model().train(), settings)
+    live_lora(policy.model)
+    batch = as_tree(store, range(10)) if layout == "tree" else packed(store, range(10))
+    with FlopCounterMode(display=False) as counter:
+        policy.weighted_nll(batch).backward()
+    shape = shape_of(policy.stock.config.to_dict())
+    blocks = tree_attention.blocks(batch.tree.segments) if batch.tree else ()
+    scores = sum(block.num_scores for block in blocks) if blocks else sum(place**2 for place in batch.places)
+    work = Work(batch.num_positions, len(batch.target_T), scores)
+    counted = step_flops(shape, work, lora_weights(shape, 4), full=method == "full", checkpointing=checkpointing)
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.12)
+
+
+def test_a_shallow_config_keeps_an_entry_for_each_layer_left():
+    config = AutoConfig.for_model("qwen3", num_hidden_layers=6, layer_types=["full_attention"] * 6)
+    small = shallow_config(config, 2)
+    assert small.num_hidden_layers == 2 and len(small.layer_types) == 2
+    assert config.num_hidden_layers == 6
