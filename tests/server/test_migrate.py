@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,11 +16,16 @@ from openai.types.fine_tuning import FineTuningJob
 from serving import Served, running, tickets
 from test_real_job import waited
 
-from luthier.core.errors import RunFailed, SettingsError
-from luthier.core.rundir import RunDir
+from luthier.core.errors import ResourceError, RunFailed, SettingsError
+from luthier.core.rundir import RunDir, create
 from luthier.core.threads import child_environment
+from luthier.core.types import Conversation, Message, Part, Row
+from luthier.data.store import RowWriter
 from luthier.recipes.migrate import Wish, as_text, look, settings_of
 from luthier.recipes.migrate_account import Account, Tuned
+from luthier.recipes.migrate_money import Purse, most_money
+from luthier.recipes.migrate_report import Replaced, page
+from luthier.verdict.cost import ArmPrice
 
 pytestmark = pytest.mark.skipif(
     not Path(str(files("luthier.starter") / "model" / "model.safetensors")).exists(),
@@ -73,13 +79,22 @@ def test_looking_changes_nothing_and_tells_what_would_be_done(old: tuple[Served,
     assert "at most 6 questions" in as_text([step], WISH, tmp_path) and not (tmp_path / "out").exists()
 
 
+def priced(tmp_path: Path, per_million: float = 10.0) -> Path:
+    """A file that says what the incumbent costs."""
+    path = tmp_path / "price.yaml"
+    price = {"input_per_million": per_million, "output_per_million": 4 * per_million}
+    path.write_text(yaml.safe_dump({"currency": "EUR", "arms": {"endpoint": price}}))
+    return path
+
+
 def test_a_model_is_replaced_and_answers_under_its_old_name(old: tuple[Served, FineTuningJob], tmp_path: Path):
     served, job = old
+    paid = ("--price", str(priced(tmp_path)), "--money", "100")
     place = RunDir(tmp_path / "out" / job.id / "run")
-    killed_when_it_trains(command(served, tmp_path / "out", "--yes"), place)
+    killed_when_it_trains(command(served, tmp_path / "out", "--yes", *paid), place)
     assert not place.verdict.exists()
     fetched = (tmp_path / "out" / job.id / "training.jsonl").stat().st_mtime_ns
-    code, said, heard = finished(command(served, tmp_path / "out", "--yes"))
+    code, said, heard = finished(command(served, tmp_path / "out", "--yes", *paid))
     assert code == 0, heard
     assert (tmp_path / "out" / job.id / "training.jsonl").stat().st_mtime_ns == fetched, "it was fetched twice"
     (found,) = json.loads(said)
@@ -92,6 +107,9 @@ def test_a_model_is_replaced_and_answers_under_its_old_name(old: tuple[Served, F
     assert parquet.read_metadata(RunDir(run).arm_answers("endpoint")).num_rows == verdict["data"]["test"] <= 20
     assert all(served.key.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert served.key not in said + heard
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert f"`{job.fine_tuned_model}`" in report and "EUR | yes |" in report and str(run / "report.html") in report
+    assert f"luthier serve --config {tmp_path / 'out' / 'serve.yaml'}" in report and served.key not in report
     models = yaml.safe_load((tmp_path / "out" / "serve.yaml").read_text())
     with running(tmp_path / "new", models) as new:
         chat = new.client().chat.completions.create(
@@ -100,24 +118,70 @@ def test_a_model_is_replaced_and_answers_under_its_old_name(old: tuple[Served, F
             max_tokens=4,
         )
         assert chat.choices[0].message.content is not None
-    code, said, heard = finished(command(served, tmp_path / "out", "--yes"))
+    code, said, heard = finished(command(served, tmp_path / "out", "--yes", *paid))
     assert json.loads(said) == [found], heard
     assert RunDir(run).arm_answers("endpoint").read_bytes() == answers, "answers were bought twice"
-    code, _, heard = finished(command(served, tmp_path / "out", "--yes", "--job", job.id))
+    code, _, heard = finished(command(served, tmp_path / "out", "--yes", *paid, "--job", job.id))
     assert code == 2 and "begun with another" in heard
 
 
 def test_a_budget_that_does_not_reach_buys_nothing(old: tuple[Served, FineTuningJob], tmp_path: Path):
     served, job = old
-    code, _, heard = finished(command(served, tmp_path / "out", "--yes", requests=6))
-    assert code == 2 and "may be asked 6 questions. Nothing was asked" in heard
-    place = RunDir(tmp_path / "out" / job.id / "run")
-    assert place.done("split") and not place.done("plan") and not list(place.answers.glob("endpoint*"))
+    dear = ("--price", str(priced(tmp_path, 1000.0)), "--money", "0.01")
+    for more, questions, words in (
+        ((), 6, "may be asked 6 questions. Nothing was asked"),
+        (dear, 20, "0.01 are left of the budget. Nothing was asked"),
+    ):
+        out = tmp_path / str(questions)
+        code, _, heard = finished(command(served, out, "--yes", *more, requests=questions))
+        assert code == 2 and words in heard
+        place = RunDir(out / job.id / "run")
+        assert place.done("split") and not place.done("plan") and not list(place.answers.glob("endpoint*"))
+
+
+def stored(run: RunDir, part: Part, texts: list[tuple[str, str]]) -> None:
+    run.part(part).parent.mkdir(exist_ok=True)
+    with RowWriter(run.part(part)) as writer:
+        for number, (asked, answer) in enumerate(texts):
+            turns = Conversation((Message("user", asked), Message("assistant", answer)))
+            writer.write(Row(f"{part}-{number}", "f", number + 1, number + 1, turns))
+
+
+def test_the_bound_on_money_is_one_for_every_tokenizer_and_shared_by_all_jobs(tmp_path: Path):
+    run = create(tmp_path / "run", "x")
+    questions = [("Where is my parcel?", "shipping"), ("\u00e9" * 100, "billing"), ("one two three four five", "a")]
+    stored(run, "train", [("x", "a long answer " * 5)])
+    stored(run, "test", questions)
+    price = ArmPrice(input_per_million=1e6, output_per_million=0.0)
+    for count in (lambda text: len(text.encode()), lambda text: len(text.split())):  # bytes, or words, for tokens
+        assert sum(count(asked) + 8 for asked, _ in questions) <= most_money(run, price)
+    answers = most_money(run, ArmPrice(output_per_million=1e6))
+    assert answers >= 3 * 1.25 * len("a long answer " * 5)
+    left = Purse(1.5 * answers, ArmPrice(output_per_million=1e6), "EUR").without(run, "ft:a")
+    assert left.left == pytest.approx(0.5 * answers)
+    with pytest.raises(ResourceError, match=r"asking ft:b the sealed test can cost up to .* EUR"):
+        left.without(run, "ft:b")
+    assert Purse(None, price, "EUR").without(run, "ft:a").left is None
+
+
+def test_a_budget_without_a_price_is_refused_before_anything_is_done(old: tuple[Served, FineTuningJob], tmp_path: Path):
+    served, _ = old
+    with pytest.raises(SettingsError, match="--money needs --price"):
+        look(Account(served.url, served.key), replace(WISH, money=5.0), tmp_path / "out")
+    (step,) = look(
+        Account(served.url, served.key), wish := replace(WISH, money=5.0, price=str(priced(tmp_path))), tmp_path
+    )
+    assert "as far as 5 EUR reach for all jobs together" in as_text([step], wish, tmp_path)
+
+
+def test_the_report_names_what_was_left_out_and_what_is_not_proven(tmp_path: Path):
+    said = page(
+        "https://host/v1", [], [("ft:gone", "its file file-1 is deleted there")], tmp_path / "serve.yaml", "USD"
+    )
+    assert "- ft:gone: its file file-1 is deleted there." in said and "luthier serve" not in said
 
 
 def test_a_replacement_that_is_not_proven_gets_no_name(tmp_path: Path):
-    from luthier.recipes.migrate import Replaced
-
     outcomes = ("better", "equivalent", "not worse", "undecided", "worse")
     proven = [Replaced("ft:x", tmp_path, outcome, 0.0, (-0.1, 0.1)).proven for outcome in outcomes]
     assert proven == [True, True, True, False, False]

@@ -41,6 +41,12 @@ def openai(
     requests: Annotated[
         int, typer.Option(min=1, help="The most questions that each tuned model is asked there.")
     ] = 500,
+    money: Annotated[
+        float | None, typer.Option(min=0, help="The most that all answers together may cost there; needs --price.")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A YAML file with prices, as for `luthier compare`.")
+    ] = None,
     margin: Annotated[
         float | None, typer.Option(min=0, max=1, help="How much worse a replacement may be and still count as none.")
     ] = None,
@@ -60,6 +66,6 @@ def openai(
     if not secret:
         raise SettingsError(_NO_KEY.format(name=key if key.isidentifier() else "that --key names"))
     account = Account(base_url, secret)
-    wish = recipe.Wish(tuple(job or ()), model, requests, margin, key, tuple(set or ()))
+    wish = recipe.Wish(tuple(job or ()), model, requests, margin, key, tuple(set or ()), money, price)
     found = recipe.migrate(account, wish, out, screen.voice()) if yes else recipe.look(account, wish, out)
     screen.show([one.as_json() for one in found] if json else recipe.as_text(found, wish, out))

@@ -6,6 +6,7 @@ again. A name goes into the model map only when the replacement is proven not wo
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,20 +20,23 @@ from luthier.core.rundir import RunDir, write_atomically
 from luthier.core.types import JsonObject
 from luthier.recipes.begun import begin
 from luthier.recipes.migrate_account import Account, Tuned
+from luthier.recipes.migrate_money import Purse
+from luthier.recipes.migrate_report import REPORT, Replaced, judged, page
 from luthier.recipes.training_file import FORMAT
 from luthier.recipes.tuning_settings import as_settings
 from luthier.recipes.voice import Voice
+from luthier.verdict.cost import Prices, read_prices
 from luthier.verdict.rules import ENDPOINT
 
 MAP = "serve.yaml"
-_PROVEN = ("better", "equivalent", "not worse")
 _SEEDS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is asked for: which jobs (all where none is named), the base to tune, how many questions each incumbent may be
-    asked, the margin, the environment variable with the key, and other settings."""
+    asked, the margin, the environment variable with the key, other settings; the most that all answers together may cost,
+    at the prices of a file."""
 
     jobs: tuple[str, ...]
     model: str | None
@@ -40,6 +44,8 @@ class Wish:
     margin: float | None
     key_variable: str
     assignments: tuple[str, ...] = ()
+    money: float | None = None
+    price: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +61,9 @@ class Step:
         return {"job": self.tuned.id, "model": self.tuned.model, "bytes": self.num_bytes, "obstacle": self.obstacle}
 
 
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """How a replacement compares with its incumbent, in the words of the verdict."""
-
-    model: str
-    run: Path
-    outcome: str
-    value: float
-    interval: tuple[float, float]
-
-    @property
-    def proven(self) -> bool:
-        """Tell whether the replacement is not worse by more than the margin."""
-        return self.outcome in _PROVEN
-
-    def as_json(self) -> JsonObject:
-        """Return it as an object."""
-        return {
-            "model": self.model, "run": str(self.run), "outcome": self.outcome, "value": self.value,
-            "interval": [*self.interval], "mapped": self.proven,
-        }  # fmt: skip
-
-
 def look(account: Account, wish: Wish, out: Path) -> list[Step]:
     """Return what a migration would do; nothing is fetched and no model is asked."""
+    prices_of(wish)  # so that what is wrong with them is said before anything is done
     there = account.tuned()
     unknown = [job for job in wish.jobs if job not in {tuned.id for tuned in there}]
     if unknown:
@@ -92,17 +76,37 @@ def look(account: Account, wish: Wish, out: Path) -> list[Step]:
 
 def migrate(account: Account, wish: Wish, out: Path, voice: Voice) -> list[Replaced]:
     """Fetch, tune and compare, job by job, and write the model map for `luthier serve` as it grows."""
-    steps = look(account, wish, out)
+    from luthier.recipes import run as road  # torch, which looking does not need
+
+    steps, prices = look(account, wish, out), prices_of(wish)
     begin(out, {**{key: str(value) for key, value in asdict(wish).items()}, "url": account.url})
     done: list[Replaced] = []
+    left_out = [(step.tuned.model, step.obstacle) for step in steps if step.obstacle]
+    for model, why in left_out:
+        voice.say(f"{model}: left out: {why}")
+    purse = Purse(wish.money, prices.of_arm(ENDPOINT), prices.currency)
     for step in steps:
         if step.obstacle:
-            voice.say(f"{step.tuned.model}: left out: {step.obstacle}")
             continue
-        done.append(_replaced(account, step.tuned, wish, out, voice))
+        run, purse = _prepared(account, step.tuned, wish, out, voice, purse)
+        road.resume(run.path, voice)
+        done.append(judged(step.tuned.model, run))
         models: JsonObject = {one.model: str(one.run) for one in done if one.proven}
         write_atomically(out / MAP, yaml.safe_dump({"models": models}).encode())
+        write_atomically(out / REPORT, page(account.url, done, left_out, out / MAP, prices.currency).encode())
     return done
+
+
+def prices_of(wish: Wish) -> Prices:
+    """Return what the incumbents cost; raise SettingsError for a budget of money that nothing can be held against."""
+    prices = Prices() if wish.price is None else read_prices(Path(wish.price))
+    price = prices.of_arm(ENDPOINT)
+    if wish.money is not None and not (price.input_per_million or price.output_per_million):
+        raise SettingsError(
+            "--money needs --price FILE, whose `arms: {endpoint: {input_per_million: ..., output_per_million: ...}}` says what the "
+            "incumbents cost."
+        )
+    return prices
 
 
 def settings_of(tuned: Tuned, wish: Wish, url: str, place: Path) -> Settings:
@@ -116,7 +120,7 @@ def settings_of(tuned: Tuned, wish: Wish, url: str, place: Path) -> Settings:
         "model.name": wish.model, "compare.margin": wish.margin, "compare.endpoint.url": url,
         "compare.endpoint.model": tuned.model, "compare.endpoint.key_variable": wish.key_variable,
         "compare.endpoint.requests": wish.requests, "compare.choosing_rows": 0, "compare.choosing_calls": 0,
-        "compare.latency_rows": 0,
+        "compare.latency_rows": 0, "compare.price": None if wish.price is None else str(Path(wish.price).absolute()),
         "split.test_rows": min(wish.requests, Settings().split.test_rows), "compare.folds": 0,
     } | as_settings(tuned.hyperparameters)  # fmt: skip
     return load((), ("compare.arms=[classical, zero_shot, tuned, endpoint]", *wish.assignments), flags)
@@ -141,7 +145,10 @@ def _step(account: Account, tuned: Tuned, out: Path) -> Step:
     return Step(tuned, num_bytes, "")
 
 
-def _replaced(account: Account, tuned: Tuned, wish: Wish, out: Path, voice: Voice) -> Replaced:
+def _prepared(
+    account: Account, tuned: Tuned, wish: Wish, out: Path, voice: Voice, purse: Purse
+) -> tuple[RunDir, Purse]:
+    """Fetch a job's files and split its rows, where that is still to be done; return what the budget leaves after its test."""
     from luthier.recipes import run as road  # torch, which looking does not need
 
     place = out.absolute() / tuned.id
@@ -149,12 +156,11 @@ def _replaced(account: Account, tuned: Tuned, wish: Wish, out: Path, voice: Voic
     if tuned.validation_file is not None:
         account.fetch(tuned.validation_file, place / "validation.jsonl")
     folder = RunDir(place / "run")
-    if not folder.config.exists():
+    if not folder.done("split"):  # one that was killed before is begun anew, so that the budget is looked at
+        shutil.rmtree(folder.path, ignore_errors=True)
         road.prepared(None, settings_of(tuned, wish, account.url, place), folder.path, voice)
-    if folder.done("split"):
-        _refuse_beyond_budget(tuned, wish, folder)
-    road.resume(folder.path, voice)
-    return _judged(tuned.model, folder)
+    _refuse_beyond_budget(tuned, wish, folder)
+    return folder, purse.without(folder, tuned.model)
 
 
 def _refuse_beyond_budget(tuned: Tuned, wish: Wish, run: RunDir) -> None:
@@ -167,13 +173,6 @@ def _refuse_beyond_budget(tuned: Tuned, wish: Wish, run: RunDir) -> None:
         )
 
 
-def _judged(model: str, run: RunDir) -> Replaced:
-    verdict = json.loads(run.verdict.read_text(encoding="utf-8"))
-    found = next(one for one in verdict["differences"] if (one["a"], one["b"]) == ("tuned", ENDPOINT))
-    low, high = found["interval"]
-    return Replaced(model, run.path, str(found["outcome"]), float(found["value"]), (float(low), float(high)))
-
-
 def as_text(found: Sequence[Step | Replaced], wish: Wish, out: Path) -> str:
     """Return what would be done, or what was, line by line, and how to go on."""
     lines = [_planned(one, wish) if isinstance(one, Step) else _concluded(one) for one in found]
@@ -183,16 +182,24 @@ def as_text(found: Sequence[Step | Replaced], wish: Wish, out: Path) -> str:
         return "\n".join([*lines, "Nothing was fetched, asked or tuned. Do it with --yes."])
     mapped = any(isinstance(one, Replaced) and one.proven for one in found)
     return "\n".join(
-        [*lines, f"Serve them under the old names: luthier serve --config {out / MAP}"] if mapped else lines
-    )
+        [
+            *lines, f"The report: {out / REPORT}",
+            *([f"Serve them under the old names: luthier serve --config {out / MAP}"] if mapped else []),
+        ]
+    )  # fmt: skip
 
 
 def _planned(step: Step, wish: Wish) -> str:
     if step.obstacle:
         return f"{step.tuned.model}: cannot be replaced: {step.obstacle}."
+    money = (
+        ""
+        if wish.money is None
+        else f", as far as {wish.money:g} {prices_of(wish).currency} reach for all jobs together"
+    )
     return (
         f"{step.tuned.model}: fetch {step.num_bytes:,} bytes, tune {wish.model or Settings().model.name}, "
-        f"and ask the incumbent at most {wish.requests:,} questions."
+        f"and ask the incumbent at most {wish.requests:,} questions{money}."
     )
 
 
