@@ -12,6 +12,7 @@ from luthier.core.errors import SettingsError
 from luthier.core.rundir import RunDir, create
 from luthier.jobs.files import Arrived
 from luthier.jobs.queue import Outcome
+from luthier.jobs.records import CheckpointRecord
 from luthier.server.catalogue import Start, check_map, listed, one, served_of, start_of
 from luthier.server.control import Control
 from luthier.server.engines import Served
@@ -45,7 +46,10 @@ def test_names_of_the_map_lead_to_models_folders_and_runs(desk: Bench, tmp_path:
         Start("starter"), Start("org/model"), Start(str(tmp_path / "model")), Start("starter", str(run.checkpoints / "000012")),
     ]  # fmt: skip
     assert [start_of(control, desk.project, name) for name in mapped] == wanted
-    assert {str(model["id"]) for model in listed(control, desk.project, 1)} == {"starter", *mapped}
+    roots = {str(model["id"]): model["root"] for model in listed(control, desk.project, 1)}
+    assert roots == {
+        "starter": "starter", "gpt-4o": "starter", "gpt-5": "org/model", "mine": "model", "ft:gpt:acme::abc": "run",
+    }, "a place on the server's disk is told"  # fmt: skip
 
 
 def test_a_run_of_the_map_answers_with_its_package(desk: Bench, tmp_path: Path):
@@ -94,6 +98,9 @@ def test_models_and_checkpoints_of_a_job_are_where_training_goes_on_from(desk: B
     assert start_of(control, desk.project, "ft:a:ckpt-step-4") == Start("starter", step_4)
     assert [model["id"] for model in listed(control, desk.project, 1)] == ["ft:a", "starter"]
     assert one(control, desk.project, "ft:a:ckpt-step-4", 1) is not None
+    checkpoint = served_of(control, desk.project, "ft:a:ckpt-step-4")
+    assert isinstance(checkpoint, CheckpointRecord) and (checkpoint.job_id, checkpoint.step) == (job.id, 4)
+    assert served_of(control, "another project", "ft:a:ckpt-step-4") is None
     assert start_of(control, "another project", "ft:a") is None
     assert one(control, "another project", "ft:a:ckpt-step-4", 1) is None
     assert desk.jobs.delete_model(desk.project, "ft:a") and start_of(control, desk.project, "ft:a") is None

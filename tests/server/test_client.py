@@ -50,9 +50,9 @@ def test_a_file_is_kept_byte_for_byte(client: OpenAI):
 
 
 def test_lists_of_files_page_through_everything(client: OpenAI):
-    made = [client.files.create(file=(f"{n}.jsonl", b"{}\n"), purpose="batch").id for n in range(5)]
-    assert [file.id for file in client.files.list(purpose="batch", limit=2)] == made[::-1]
-    assert [file.id for file in client.files.list(purpose="batch", limit=2, order="asc")] == made
+    made = [client.files.create(file=(f"{n}.jsonl", b"{}\n"), purpose="vision").id for n in range(5)]
+    assert [file.id for file in client.files.list(purpose="vision", limit=2)] == made[::-1]
+    assert [file.id for file in client.files.list(purpose="vision", limit=2, order="asc")] == made
     for file_id in made:
         client.files.delete(file_id)
 
@@ -70,6 +70,7 @@ def test_a_job_tells_what_was_asked_and_can_be_cancelled(client: OpenAI, file_id
     with pytest.raises(openai.BadRequestError, match="already ended"):
         client.fine_tuning.jobs.cancel(job.id)
     said = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=1)]
+    assert "The server's settings say what gpt-4o-mini-2024-07-18 is here: starter" in said
     assert said[0] == "The job was cancelled" and said[-1] == f"Created fine-tuning job: {job.id}"
 
 
@@ -125,9 +126,18 @@ def test_models_are_the_starter_and_the_mapped_names(client: OpenAI):
         ({"hyperparameters": {"n_epochs": 0}}, None, "invalid_value"),
         ({"hyperparameters": {"n_epoch": 1}}, "hyperparameters.n_epoch", "unknown_parameter"),
         ({"extra_body": {"epochs": 3}}, "epochs", "unknown_parameter"),
-        ({"method": {"type": "dpo", "dpo": {}}}, None, "not_supported"),
-        ({"method": {"type": "reinforcement"}}, None, "not_supported"),
-        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, None, "not_supported"),
+        ({"method": {"type": "dpo", "dpo": {}}}, "method", "not_supported"),
+        ({"method": {"type": "supervised", "dpo": {"hyperparameters": {"beta": 0.1}}}}, "method", "not_supported"),
+        ({"method": {"type": "reinforcement"}}, "method", "not_supported"),
+        ({"method": {"type": "ppo"}}, "method.type", "invalid_value"),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "not_supported"),
+        (
+            {"hyperparameters": {"n_epochs": 2}, "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}},
+            "hyperparameters", "invalid_value",
+        ),
+        ({"hyperparameters": {"batch_size": 0}}, None, "invalid_value"),
+        ({"hyperparameters": {"learning_rate_multiplier": 0}}, None, "invalid_value"),
+        ({"hyperparameters": {"n_epochs": "many"}}, None, "invalid_value"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_refused_by_name(client: OpenAI, file_id: str, changes: dict, param: str | None, code: str):
@@ -148,13 +158,28 @@ def test_errors_are_the_clients_own_classes(served: Served, client: OpenAI):
         client.fine_tuning.jobs.list(after="ftjob-none")
     with pytest.raises(openai.BadRequestError, match="purpose"):
         client.files.create(file=b"x", purpose="nonsense")  # type: ignore[arg-type]
+
+
+def test_what_comes_in_a_later_round_is_said_to_be_missing(client: OpenAI):
+    grader = {"type": "string_check", "name": "n", "input": "i", "reference": "r", "operation": "eq"}
     for later in (
-        lambda: client.batches.list(),
         lambda: client.fine_tuning.jobs.pause("ftjob-x"),
+        lambda: client.fine_tuning.jobs.resume("ftjob-x"),
+        lambda: client.fine_tuning.checkpoints.permissions.create("ft:a:b::c", project_ids=["p"]),
+        lambda: client.fine_tuning.checkpoints.permissions.list("ft:a:b::c"),
+        lambda: client.fine_tuning.alpha.graders.validate(grader=grader),  # type: ignore[arg-type]
+        lambda: client.fine_tuning.alpha.graders.run(grader=grader, model_sample="s"),  # type: ignore[arg-type]
+        lambda: client.uploads.create(bytes=1, filename="f", mime_type="text/plain", purpose="batch"),
         lambda: client.uploads.cancel("u"),
+        lambda: client.responses.create(model="starter", input="x"),
+        lambda: client.responses.retrieve("resp_1"),
+        lambda: client.embeddings.create(model="starter", input="x"),
+        lambda: client.moderations.create(input="x"),
+        lambda: client.evals.list(),
     ):
-        with pytest.raises(openai.BadRequestError, match="not supported"):
+        with pytest.raises(openai.BadRequestError, match="not supported") as caught:
             later()
+        assert caught.value.code == "not_supported" and caught.value.type == "invalid_request_error"
 
 
 def test_the_same_request_under_one_key_is_one_job(client: OpenAI, file_id: str):

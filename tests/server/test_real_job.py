@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-import openai
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 from serving import Served, start, tickets
 
+from luthier.core.journal import entries
 from luthier.core.rundir import RunDir, open_run
 from luthier.jobs.attempt import attempts
 from luthier.jobs.folder import DataFolder
@@ -109,9 +109,22 @@ def test_the_tuned_model_answers_in_a_stream_beside_its_base(running: Running):
         for name in (tuned, "starter")
     }
     assert logs[tuned] != logs["starter"]
-    checkpoint = client.fine_tuning.jobs.checkpoints.list(running.undisturbed).data[0].fine_tuned_model_checkpoint
-    with pytest.raises(openai.BadRequestError, match="is a checkpoint"):
-        client.chat.completions.create(model=checkpoint, **asked)
+
+
+def test_checkpoints_answer_with_the_weights_of_their_steps(running: Running):
+    client = running.client.with_options(timeout=300)  # the first request waits for a package
+    job = client.fine_tuning.jobs.retrieve(running.undisturbed)
+    names = [one.fine_tuned_model_checkpoint for one in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    asked = {"messages": [{"role": "user", "content": "Please look at refund number 7."}], "temperature": 0}
+    told = {}
+    for name in (*names, str(job.fine_tuned_model), "starter"):
+        answer = client.chat.completions.create(model=name, **asked, max_tokens=1, logprobs=True)
+        assert answer.model == name and answer.choices[0].logprobs and answer.choices[0].logprobs.content
+        told[name] = answer.choices[0].logprobs.content[0].logprob
+    last, first = names
+    assert len({told[first], told[last], told["starter"]}) == 3
+    (ended,) = [entry for entry in entries(running.run_of(job).events) if entry["event"] == "trained"]
+    assert told[f"{job.fine_tuned_model}:ckpt-step-{ended['best_step']}"] == told[str(job.fine_tuned_model)]
 
 
 def test_a_job_whose_server_is_killed_ends_in_the_same_bytes(running: Running):

@@ -43,6 +43,12 @@ class ServeSettings(Section):
     """The largest body of a request that is no upload."""
     unfinished_jobs: Positive = 1000
     """How many jobs of one project may wait or train."""
+    unfinished_batches: Positive = 100
+    """How many batches of one project may wait or be worked on."""
+    batch_requests: Positive = 50_000
+    """How many requests one batch may hold."""
+    batch_answers: Positive = 8
+    """How many requests of batches are answered at the same time, beside those of clients that wait."""
     read_seconds: PositiveFloat = 30.0
     """How long the server waits for the next bytes of a request."""
     connections: Positive = 512

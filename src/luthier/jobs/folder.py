@@ -5,6 +5,7 @@ engines.log              what the processes that answer have complained about
 api_key                  the key that was minted at the first start, readable by its owner alone
 files/<file id>.jsonl    uploads and results, named by their ids
 jobs/<job id>/<token>/   one attempt of a job: its settings, its log, its run folder
+batches/<batch id>/      the requests of a batch, and the answers to them while it is worked on
 incoming/, trash/        uploads that are still arriving; what is about to be deleted
 """
 
@@ -31,12 +32,13 @@ class DataFolder:
         self.engine_log = self.path / "engines.log"
         self.files = self.path / "files"
         self.jobs = self.path / "jobs"
+        self.batches = self.path / "batches"
         self.incoming = self.path / "incoming"
         self.trash = self.path / "trash"
 
     def create(self) -> None:
         """Make what is missing."""
-        for folder in (self.path, self.files, self.jobs, self.incoming, self.trash):
+        for folder in (self.path, self.files, self.jobs, self.batches, self.incoming, self.trash):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
 
@@ -55,6 +57,14 @@ class DataFolder:
     def checkpoint(self, job_id: str, step: int) -> Path:
         """Where a published checkpoint lies."""
         return self.job(job_id) / "checkpoints" / f"{step:06d}"
+
+    def package(self, job_id: str, step: int) -> Path:
+        """Where the weights of a published checkpoint lie in the form in which they answer, once they were asked to."""
+        return self.job(job_id) / "packages" / f"{step:06d}"
+
+    def batch(self, batch_id: str) -> Path:
+        """The folder of a batch: its input under a name of its own, and what has been answered."""
+        return self.batches / batch_id
 
     def throw_away(self, path: Path) -> None:
         """Remove a folder by renaming it first, so that nobody meets half of it."""

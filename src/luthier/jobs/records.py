@@ -1,4 +1,4 @@
-"""What the database holds, as values: files, jobs, events, checkpoints, models, keys; and one page of a list."""
+"""What the database holds, as values: files, jobs, events, checkpoints, models, batches, keys; and one page of a list."""
 
 import secrets
 import time
@@ -7,9 +7,12 @@ from typing import Generic, Literal, TypeVar, cast
 
 import sqlalchemy as sa
 
-from luthier.core.types import JsonObject
+from luthier.core.types import JsonObject, JsonValue
 
 Status = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+BatchStatus = Literal[
+    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
+]
 Level = Literal["info", "warn", "error"]
 FINAL: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 
@@ -102,6 +105,28 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """Many requests in a file; `counts` and `usage` are what has been done of it, `times` when it changed its status."""
+
+    number: int
+    id: str
+    project_id: str
+    created_at: int
+    expires_at: int
+    status: BatchStatus
+    endpoint: str
+    model: str | None
+    request: JsonObject
+    input_file: str
+    output_file: str | None
+    error_file: str | None
+    errors: list[JsonValue] | None
+    counts: JsonObject
+    usage: JsonObject
+    times: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """A key without its secret; `hint` is how it ends."""
 
@@ -115,7 +140,7 @@ class KeyRecord:
     revoked_at: int | None
 
 
-Record = TypeVar("Record", FileRecord, JobRecord, EventRecord, CheckpointRecord, ModelRecord)
+Record = TypeVar("Record", FileRecord, JobRecord, EventRecord, CheckpointRecord, ModelRecord, BatchRecord)
 
 
 @dataclass(frozen=True, slots=True)

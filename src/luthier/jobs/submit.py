@@ -31,8 +31,8 @@ from luthier.jobs.records import (
 from luthier.jobs.tables import checkpoints, events, idempotency, jobs, models
 
 TRAINING, VALIDATION = "training.jsonl", "validation.jsonl"
-_KEY_SECONDS = 24 * 3600
-_REPEAT_SECONDS = 15 * 60
+KEY_SECONDS = 24 * 3600
+REPEAT_SECONDS = 15 * 60
 
 
 class KeyReused(LuthierError):
@@ -49,7 +49,10 @@ class FileGone(LuthierError):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is asked for: `request` as the client sent it, `base` the model and `warm_from` the checkpoint to start from."""
+    """What is asked for: `request` as the client sent it, `base` the model and `warm_from` the checkpoint to start from.
+
+    `resolved` is what the model's name means by the server's settings, where they say so.
+    """
 
     project_id: str
     request: JsonObject
@@ -62,6 +65,7 @@ class Submission:
     warm_from: str | None = None
     key: str | None = None
     is_retry: bool = False
+    resolved: str | None = None
 
 
 class Jobs:
@@ -95,6 +99,8 @@ class Jobs:
                     )
                 )
             say(connection, job_id, f"Created fine-tuning job: {job_id}")
+            if wanted.resolved is not None:
+                say(connection, job_id, f"The server's settings say what {wanted.model} is here: {wanted.resolved}")
             say(connection, job_id, f"Validating training file: {wanted.training_file}")
             return _job(connection, job_id)
 
@@ -133,7 +139,7 @@ class Jobs:
             return page(connection, CheckpointRecord, checkpoints, wanted, after, limit)
 
     def number_of(self, table: sa.Table, row_id: str) -> int | None:
-        """Return the place in its table of an event, checkpoint, job or file, for `after`; None for one that is gone."""
+        """Return the place in its table of an event, checkpoint, job, batch or file, for `after`; None for one that is gone."""
         with self._database.reading() as connection:
             found = connection.execute(sa.select(table.c.number).where(table.c.id == row_id)).scalar()
         return None if found is None else int(found)
@@ -166,7 +172,7 @@ class Jobs:
     def _earlier(self, connection: sa.Connection, wanted: Submission, digest: str) -> str | None:
         if wanted.key is not None:
             mine = sa.and_(idempotency.c.project_id == wanted.project_id, idempotency.c.key == wanted.key)
-            connection.execute(sa.delete(idempotency).where(mine, idempotency.c.created_at < now() - _KEY_SECONDS))
+            connection.execute(sa.delete(idempotency).where(mine, idempotency.c.created_at < now() - KEY_SECONDS))
             row = connection.execute(sa.select(idempotency).where(mine)).mappings().first()
             if row is not None and row["request_hash"] != digest:
                 raise KeyReused(f"the idempotency key {wanted.key!r} was used before with another request.")
@@ -175,7 +181,7 @@ class Jobs:
             return None
         same = sa.select(jobs.c.id).where(
             jobs.c.project_id == wanted.project_id, jobs.c.request_hash == digest,
-            jobs.c.created_at >= now() - _REPEAT_SECONDS,
+            jobs.c.created_at >= now() - REPEAT_SECONDS,
         )  # fmt: skip
         found = connection.execute(same.order_by(jobs.c.number.desc())).scalar()
         return None if found is None else str(found)

@@ -20,6 +20,7 @@ from luthier.core.errors import ProofFailed, RunFolderError
 from luthier.core.hashing import file_hash
 from luthier.core.rundir import sync_folder, write_json
 from luthier.core.types import JsonObject
+from luthier.jobs.batches import Batches
 from luthier.jobs.database import Database
 from luthier.jobs.folder import DataFolder
 from luthier.jobs.opening import opened
@@ -90,6 +91,7 @@ def _copied(live: Database, source: DataFolder, copy: DataFolder, target: Path) 
         Queue(database).free_all()
         _copy_files(live, database, source, copy)
         _copy_jobs(live, database, source, copy)
+        _copy_batches(database, source, copy)
     for path in (source.settings, source.first_key):
         if path.exists():
             _copy(path, copy.path / path.name)
@@ -135,6 +137,13 @@ def _copy_jobs(live: Database, database: Database, source: DataFolder, copy: Dat
         except FileNotFoundError:
             shutil.rmtree(place, ignore_errors=True)
             _forget(live, database, checkpoints, checkpoint_id)
+
+
+def _copy_batches(database: Database, source: DataFolder, copy: DataFolder) -> None:
+    """Copy the requests of unfinished batches, and what has been answered; a line that is cut short is asked again."""
+    for batch in Batches(database, copy, 0).unfinished():
+        for path in sorted(source.batch(batch.id).iterdir()):
+            _copy(path, copy.batch(batch.id) / path.name)
 
 
 def _forget(live: Database, database: Database, table: sa.Table, row_id: str) -> None:

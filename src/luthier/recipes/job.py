@@ -187,10 +187,14 @@ class Job(Desk):
 
     def tuned_model(self) -> PreTrainedModel | PeftModel:
         """Load the model with the best weights of the training."""
-        model = self.trainable_model()
         step = self.training["best_step"]
         assert isinstance(step, int)
-        tensors = checkpoint.load(self.run.checkpoints / f"{step:06d}").tensors
+        return self.model_of(self.run.checkpoints / f"{step:06d}")
+
+    def model_of(self, path: Path) -> PreTrainedModel | PeftModel:
+        """Load the model with the weights of a checkpoint of this run."""
+        model = self.trainable_model()
+        tensors = checkpoint.load(path).tensors
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:

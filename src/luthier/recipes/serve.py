@@ -157,6 +157,7 @@ class _Training:
         old = self.queue.publish(self.job.id, self.token, step, name, at_step(self._lines[step]))
         for superfluous in old:
             self.folder.throw_away(self.folder.checkpoint(self.job.id, superfluous))
+            self.folder.throw_away(self.folder.package(self.job.id, superfluous))
 
     def _conclude(self, code: int) -> None:
         if code == 0:

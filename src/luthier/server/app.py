@@ -1,7 +1,9 @@
 """The addresses of the API, and what stands before them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -11,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from luthier.jobs.batch_input import Limits
 from luthier.jobs.records import now
-from luthier.server import chat_api, files_api, fine_tuning_api, health, models_api
+from luthier.server import batches_api, chat_api, files_api, fine_tuning_api, health, models_api
+from luthier.server.batching import Batcher
 from luthier.server.control import Control
 from luthier.server.errors import not_here
 from luthier.server.guards import LOOPBACK, Authenticated, Observed, SameSite, http_error
@@ -21,14 +25,20 @@ _JOB = "/fine_tuning/jobs/{job_id}"
 _LATER = {
     "/uploads": "Send the file whole to /v1/files.",
     "/uploads/{rest:path}": "Send the file whole to /v1/files.",
-    "/batches": "Send the requests one by one.",
-    "/batches/{rest:path}": "Send the requests one by one.",
     "/fine_tuning/checkpoints/{rest:path}": "The models of a project are open to all of its keys.",
     "/fine_tuning/alpha/graders/{rest:path}": "Grade answers with: luthier grade",
     _JOB + "/pause": "Cancel the job, and continue from its last checkpoint.",
     _JOB + "/resume": "Create a job with a checkpoint as its model.",
     "/responses": "Use /v1/chat/completions.",
+    "/responses/{rest:path}": "Use /v1/chat/completions.",
+    "/conversations": "Send the messages with each request.",
+    "/conversations/{rest:path}": "Send the messages with each request.",
+    "/evals": "Grade answers with: luthier compare",
+    "/evals/{rest:path}": "Grade answers with: luthier compare",
     "/embeddings": "Only chat models are served.",
+    "/moderations": "Only chat models are served.",
+    "/images/{rest:path}": "Only chat models are served.",
+    "/audio/{rest:path}": "Only chat models are served.",
 }
 
 
@@ -39,7 +49,11 @@ def application(control: Control, hosts: Sequence[str] = ()) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         control.scheduler.start()
+        batching = asyncio.create_task(_batcher(control).run())
         yield
+        batching.cancel()
+        with suppress(asyncio.CancelledError):
+            await batching
         await run_in_threadpool(control.engines.close)
         await run_in_threadpool(control.scheduler.stop)
 
@@ -73,11 +87,21 @@ def _v1() -> list[Route]:
         Route(_JOB + "/checkpoints", fine_tuning_api.list_checkpoints),
         Route("/chat/completions", chat_api.chat, methods=["POST"]),
         Route("/completions", chat_api.complete, methods=["POST"]),
+        Route("/batches", batches_api.create, methods=["POST"]),
+        Route("/batches", batches_api.list_batches),
+        Route("/batches/{batch_id}", batches_api.retrieve),
+        Route("/batches/{batch_id}/cancel", batches_api.cancel, methods=["POST"]),
         Route("/models", models_api.list_models),
         Route("/models/{model:path}", models_api.retrieve),
         Route("/models/{model:path}", models_api.delete, methods=["DELETE"]),
         *(Route(path, _later(path, instead), methods=["GET", "POST", "DELETE"]) for path, instead in _LATER.items()),
     ]
+
+
+def _batcher(control: Control) -> Batcher:
+    limits = Limits(control.serving.batch_requests, control.serving.body_bytes)
+    answer = partial(chat_api.answered, control)
+    return Batcher(control.batches, control.files, control.folder, answer, control.serving.batch_answers, limits)
 
 
 def _later(path: str, instead: str) -> Callable[[Request], Response]:

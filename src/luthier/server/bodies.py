@@ -16,6 +16,10 @@ from luthier.server.errors import ApiError
 
 Body = TypeVar("Body", bound=BaseModel)
 Auto = Literal["auto"]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+_KEY_LENGTH = 255
 
 
 class Strict(BaseModel):
@@ -57,12 +61,7 @@ class JobRequest(Strict):
     method: Method | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-        ]
-        | None
-    ) = None
+    metadata: Metadata | None = None
     integrations: list[AnyJson] | None = None
 
 
@@ -114,6 +113,21 @@ def checked(kind: type[Body], value: JsonObject) -> Body:
             f"Unrecognized request argument supplied: {param}" if unknown else f"Invalid '{param}': {first['msg']}."
         )
         raise ApiError(400, message, param=param, code="unknown_parameter" if unknown else "invalid_value") from error
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the name under which a request counts once; raise ApiError."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= _KEY_LENGTH:
+        raise ApiError(
+            400, f"An idempotency key has 1 to {_KEY_LENGTH} characters.", param="Idempotency-Key", code="invalid_value"
+        )
+    return key
+
+
+def is_retry(request: Request) -> bool:
+    """Tell whether the client says that it has sent the same request before."""
+    return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
 
 
 def limit_of(request: Request, default: int, most: int) -> int:

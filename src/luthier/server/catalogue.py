@@ -14,6 +14,7 @@ from luthier.core.errors import SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject
+from luthier.jobs.records import CheckpointRecord
 from luthier.server.control import Control
 from luthier.server.engines import Served
 from luthier.server.errors import ApiError
@@ -49,8 +50,11 @@ def start_of(control: Control, project_id: str, name: str) -> Start | None:
     return Start(job.base, str(control.folder.checkpoint(job.id, checkpoint.step)))
 
 
-def served_of(control: Control, project_id: str, name: str) -> Served | None:
-    """Return what answers under a model's name; None when the name means nothing to this project."""
+def served_of(control: Control, project_id: str, name: str) -> Served | CheckpointRecord | None:
+    """Return what answers under a model's name, or the checkpoint that has to be made ready for it first.
+
+    None when the name means nothing to this project.
+    """
     if name in control.serving.models:
         path = Path(meaning := control.serving.models[name]).absolute()
         if RunDir(path).config.exists():
@@ -61,19 +65,27 @@ def served_of(control: Control, project_id: str, name: str) -> Served | None:
     for model in control.jobs.models(project_id):
         if model.id == name and model.package is not None:
             return _packaged(RunDir((control.folder.path / model.package).parent), name)
-    if control.jobs.checkpoint_of(project_id, name) is not None:
-        raise ApiError(
-            400, f"{name} is a checkpoint: a job can go on from it, but only the model that its job ends with answers.",
-            param="model", code="model_not_ready",
-        )  # fmt: skip
-    return None
+    return control.jobs.checkpoint_of(project_id, name)
+
+
+def meaning_of(control: Control, name: str) -> str | None:
+    """Return what the model map says that a name is, as clients are told: the places of folders are the server's affair."""
+    meaning = control.serving.models.get(name)
+    if meaning is None:
+        return None
+    path = Path(meaning).absolute()
+    return path.name if path.is_dir() else meaning
 
 
 def listed(control: Control, project_id: str, started: int) -> list[JsonObject]:
-    """Return the models of a project, as the API lists them; `started` is since when the given ones are there."""
+    """Return the models of a project, as the API lists them; `started` is since when the given ones are there.
+
+    `root` tells what a name of the model map leads to, as vLLM tells it.
+    """
     tuned = [tuned_model_object(model) for model in control.jobs.models(project_id)]
     given = [model_object(name, started, _OWNER) for name in (STARTER, *control.serving.models)]
-    return tuned + given
+    mapped = [model | {"root": meaning_of(control, str(model["id"])) or STARTER} for model in given]
+    return tuned + mapped
 
 
 def one(control: Control, project_id: str, name: str, started: int) -> JsonObject | None:
@@ -94,14 +106,18 @@ def check_map(control: Control) -> None:
             raise SettingsError(f"models.{name}: {error}") from error
 
 
+def packaged(run: RunDir, package: Path, name: str) -> Served:
+    """Return what a package of a run serves: weights of its own, or an adapter over the run's base."""
+    model = _model_settings(run.config, run.config.stat().st_mtime_ns)
+    if (package / "adapter_config.json").exists():
+        return Served(name, model.name, model.revision, model.enable_thinking, package)
+    return Served(name, str(package), enable_thinking=model.enable_thinking)
+
+
 def _packaged(run: RunDir, name: str) -> Served:
-    """Return what a run's package serves: weights of its own, or an adapter over the run's base."""
     if not run.package.is_dir():
         raise ApiError(400, f"{name} has no package yet; its run has not ended.", param="model", code="model_not_ready")
-    model = _model_settings(run.config, run.config.stat().st_mtime_ns)
-    if (run.package / "adapter_config.json").exists():
-        return Served(name, model.name, model.revision, model.enable_thinking, run.package)
-    return Served(name, str(run.package), enable_thinking=model.enable_thinking)
+    return packaged(run, run.package, name)
 
 
 @lru_cache(_REMEMBERED)

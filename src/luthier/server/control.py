@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from luthier.config.serving import ServeSettings
+from luthier.jobs.batches import Batches
 from luthier.jobs.database import Database
 from luthier.jobs.files import Files
 from luthier.jobs.folder import DataFolder
@@ -12,6 +13,7 @@ from luthier.jobs.keys import Keys
 from luthier.jobs.queue import Queue
 from luthier.jobs.records import KeyRecord
 from luthier.jobs.submit import Jobs
+from luthier.server.checkpoints import Checkpoints
 from luthier.server.engines import Engines
 from luthier.server.scheduler import Scheduler
 
@@ -40,9 +42,11 @@ class Control:
         self.keys = Keys(database)
         self.files = Files(database, folder)
         self.jobs = Jobs(database, folder, serving.unfinished_jobs)
+        self.batches = Batches(database, folder, serving.unfinished_batches)
         self.queue = Queue(database)
         self.scheduler = Scheduler(folder, self.queue, self.files, serving.workers)
         self.engines = Engines(serving, folder.engine_log)
+        self.checkpoints = Checkpoints(folder)
         self.counters = Counters()
 
 

@@ -38,6 +38,6 @@ def not_found(kind: str, name: str, param: str = "id") -> ApiError:
     )
 
 
-def not_here(what: str, instead: str) -> ApiError:
+def not_here(what: str, instead: str, param: str | None = None) -> ApiError:
     """Return the error for a part of OpenAI's API that this server does not have."""
-    return ApiError(400, f"{what} is not supported by this server. {instead}", code="not_supported")
+    return ApiError(400, f"{what} is not supported by this server. {instead}", param=param, code="not_supported")

@@ -10,14 +10,13 @@ from luthier.core.types import JsonObject
 from luthier.jobs.records import JobRecord
 from luthier.jobs.submit import FileGone, KeyReused, QueueFull, Submission
 from luthier.jobs.tables import checkpoints, events, jobs
-from luthier.server.bodies import JobRequest, after_of, checked, json_body, limit_of
-from luthier.server.catalogue import start_of
+from luthier.server.bodies import JobRequest, after_of, checked, idempotency_key, is_retry, json_body, limit_of
+from luthier.server.catalogue import meaning_of, start_of
 from luthier.server.control import caller, control_of
 from luthier.server.errors import ApiError, not_found, not_here
 from luthier.server.wire import checkpoint_object, event_object, job_object, listed
 
 _BUSY_SECONDS = 60
-_KEY_LENGTH = 255
 
 
 async def create(request: Request) -> Response:
@@ -97,7 +96,7 @@ def _created(request: Request, body: JsonObject) -> JobRecord:
         project_id, body, wanted.model, start.base,
         wanted.seed if wanted.seed is not None else secrets.randbelow(2**31),
         wanted.training_file, wanted.validation_file, _hyperparameters(wanted), start.warm_from,
-        key=_key(request), is_retry=request.headers.get("x-stainless-retry-count", "0") not in ("", "0"),
+        key=idempotency_key(request), is_retry=is_retry(request), resolved=meaning_of(control, wanted.model),
     )  # fmt: skip
     try:
         return control.jobs.create(submission)
@@ -110,10 +109,14 @@ def _created(request: Request, body: JsonObject) -> JobRecord:
 
 
 def _refuse_other_methods(wanted: JobRequest) -> None:
-    if wanted.method is not None and wanted.method.type != "supervised":
-        raise not_here(f"The method {wanted.method.type!r}", "Use 'supervised'.")
+    method = wanted.method
+    if method is not None:
+        others = {"dpo": method.dpo, "reinforcement": method.reinforcement}
+        asked = [name for name, settings in others.items() if settings is not None or name == method.type]
+        if asked:
+            raise not_here(f"The method {asked[0]!r}", "Use 'supervised'.", "method")
     if wanted.integrations:
-        raise not_here("An integration", "Every figure is in the job's events and in its result file.")
+        raise not_here("An integration", "Every figure is in the job's events and in its result file.", "integrations")
 
 
 def _check_file(request: Request, param: str, file_id: str | None) -> None:
@@ -129,14 +132,12 @@ def _check_file(request: Request, param: str, file_id: str | None) -> None:
 
 def _hyperparameters(wanted: JobRequest) -> JsonObject:
     of_method = wanted.method.supervised.hyperparameters if wanted.method and wanted.method.supervised else None
+    if of_method and wanted.hyperparameters and of_method != wanted.hyperparameters:
+        raise ApiError(
+            400, "Invalid 'hyperparameters': they say something else than method.supervised.hyperparameters; leave them out.",
+            param="hyperparameters", code="invalid_value",
+        )  # fmt: skip
     chosen = of_method or wanted.hyperparameters
     if chosen is None:
         return {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
     return chosen.model_dump(mode="json")
-
-
-def _key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= _KEY_LENGTH:
-        raise ApiError(400, f"An idempotency key has 1 to {_KEY_LENGTH} characters.", code="invalid_value")
-    return key

@@ -3,7 +3,18 @@
 from collections.abc import Callable
 
 from luthier.core.types import JsonObject, JsonValue
-from luthier.jobs.records import CheckpointRecord, EventRecord, FileRecord, JobRecord, ModelRecord, Page, Record
+from luthier.jobs.records import (
+    BatchRecord,
+    CheckpointRecord,
+    EventRecord,
+    FileRecord,
+    JobRecord,
+    ModelRecord,
+    Page,
+    Record,
+)
+
+_BATCH_TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
 
 def file_object(file: FileRecord) -> JsonObject:
@@ -44,6 +55,24 @@ def checkpoint_object(checkpoint: CheckpointRecord) -> JsonObject:
         "id": checkpoint.id, "object": "fine_tuning.job.checkpoint", "created_at": checkpoint.created_at,
         "fine_tuning_job_id": checkpoint.job_id, "fine_tuned_model_checkpoint": checkpoint.model,
         "step_number": checkpoint.step, "metrics": checkpoint.metrics,
+    }  # fmt: skip
+
+
+def batch_object(batch: BatchRecord) -> JsonObject:
+    """Return a batch; a time that has not come is null."""
+    times: JsonObject = {f"{status}_at": batch.times.get(f"{status}_at") for status in _BATCH_TIMES}
+    tokens_in, tokens_out = (int(str(batch.usage[name])) for name in ("tokens_in", "tokens_out"))
+    return {
+        "id": batch.id, "object": "batch", "endpoint": batch.endpoint, "status": batch.status, "model": batch.model,
+        "completion_window": "24h", "input_file_id": batch.input_file, "output_file_id": batch.output_file,
+        "error_file_id": batch.error_file, "created_at": batch.created_at, "expires_at": batch.expires_at, **times,
+        "errors": None if batch.errors is None else {"object": "list", "data": batch.errors},
+        "request_counts": batch.counts, "metadata": batch.request.get("metadata"),
+        "usage": {
+            "input_tokens": tokens_in, "input_tokens_details": {"cached_tokens": batch.usage["cached"]},
+            "output_tokens": tokens_out, "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": tokens_in + tokens_out,
+        },
     }  # fmt: skip
 
 
