@@ -132,7 +132,7 @@ def test_many_adapters_answer_at_once_each_as_alone_under_the_names_that_code_kn
     runs = {f"ft:gpt-4o-mini-2024-07-18:acme::{n}": str(adapted(tmp_path / f"run-{n}", n)) for n in range(4)}
     models = {**runs, ALIAS: str(adapted(tmp_path / "run-tickets", 9)), "gpt-4o-mini-2024-07-18": "starter"}
     with running(tmp_path / "data", {"models": models}) as served:
-        client = served.client()
+        client = served.client().with_options(timeout=300)  # the first answer waits for the engine
         listed = {model.id: (model.model_extra or {})["root"] for model in client.models.list()}
         assert listed[ALIAS] == "run-tickets" and listed["gpt-4o-mini-2024-07-18"] == "starter"
 
