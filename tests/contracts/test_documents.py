@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.cli.docs import commands, settings_page, with_checks, with_help, with_serving
+from luthier.cli.docs import commands, settings_page, with_checks, with_help, with_models, with_serving
 from luthier.config.load import dotted, dump, load, parse
 from luthier.config.settings import Settings
 from luthier.core.errors import SettingsError
@@ -95,6 +95,12 @@ def test_the_table_of_the_servers_settings_is_current():
     text = (ROOT / "docs" / "commands" / "serve.md").read_text(encoding="utf-8")
     assert text == with_serving(text), "it is old; bring it up to date with: python -m luthier.cli.docs"
     assert "| `unfinished_jobs` |" in text
+
+
+def test_the_table_of_models_is_current():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert text == with_models(text), "it is old; bring it up to date with: python -m luthier.cli.docs"
+    assert "| Gemma 4 | `gemma4_text` |" in text
 
 
 def test_the_reference_of_settings_is_current():

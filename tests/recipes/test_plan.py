@@ -28,6 +28,7 @@ from luthier.recipes.voice import Voice
 OPEN = Leeway(micro_tokens=True, checkpointing=True)
 SETTINGS: JsonObject = {
     "split.near_duplicate": 1, "split.test_rows": 6, "model.dtype": "float32", "threads": 1, "train.steps": 1,
+    "compare.folds": 0,
 }  # fmt: skip
 
 
@@ -90,12 +91,13 @@ def test_the_command_needs_no_weights_and_prints_a_line_for_each_machine(run, tm
         source = run.folder.path / name
         if source.exists():
             (tmp_path / name).write_bytes(source.read_bytes())
-    flags = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    flags = [f"--set={key}={json.dumps(value)}" for key, value in (SETTINGS | {"compare.folds": 2}).items()]
     called = luthier(
         "plan", str(run.run.path.parent / "rows.jsonl"), "--model", str(tmp_path), "--gpu", "h100=2.5", *flags
     )
     assert called.code == 0, called.err
     assert "this machine" in called.out and "h100" in called.out and "GiB" in called.out
+    assert "2 trainings more prove it" in called.out
 
 
 @needs_starter

@@ -12,6 +12,9 @@ _SHAPE = {
 }  # fmt: skip
 _WINDOWS = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_TWICE = {"layer_types": ["sliding_attention", "full_attention"] * 2}
+_GEMMA4 = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCAB, "global_head_dim": 16, **_WINDOWS}
+# A model type, and behind a comma which of its kinds.
 FAMILIES: dict[str, dict[str, object]] = {
     "llama": {},
     "qwen2": {"use_sliding_window": True, **_WINDOWS},
@@ -20,7 +23,11 @@ FAMILIES: dict[str, dict[str, object]] = {
     "ministral": _WINDOWS,
     "gemma2": {"query_pre_attn_scalar": 8, **_WINDOWS},
     "gemma3_text": {"query_pre_attn_scalar": 8, **_WINDOWS},
+    "gemma4_text": {**_GEMMA4},
+    "gemma4_text, keys of other layers": {**_GEMMA4, "num_hidden_layers": 4, "num_kv_shared_layers": 2, **_TWICE},
+    "gemma4_text, experts": {**_GEMMA4, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
     "phi3": {"sliding_window": WINDOW},
+    "phi3, Phi-4": {"sliding_window": None, "partial_rotary_factor": 0.5},
     "granite": {"attention_multiplier": 0.2, "logits_scaling": 4.0, "residual_multiplier": 0.7},
     "smollm3": {"use_sliding_window": True, "no_rope_layers": [1, 0], **_WINDOWS},
     "olmo2": {},
@@ -41,7 +48,7 @@ FAMILIES: dict[str, dict[str, object]] = {
 
 def tiny(family: str, seed: int = 0) -> PreTrainedModel:
     """Make the family's tiny model, in inference mode; every weight differs from its neutral start."""
-    config = AutoConfig.for_model(family, **(_SHAPE | FAMILIES[family]))
+    config = AutoConfig.for_model(family.partition(",")[0], **(_SHAPE | FAMILIES[family]))
     config._attn_implementation = "eager"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -3,7 +3,7 @@
     python -m luthier.cli.docs docs
 
 A command's page is prose with the help between two marks; `check.md` has the checks and `serve.md` the server's settings
-between two more; only what stands between them is replaced.
+between two more, and `models.md` the models whose rows may share what they begin with; only what stands between them is replaced.
 `settings.md` is written whole.
 """
 
@@ -20,10 +20,12 @@ from luthier.config.settings import Settings
 from luthier.core import parts
 from luthier.core.types import JsonValue
 from luthier.data.examine import CHECKS, check_names
+from luthier.train.sharing import CALLED, PROVEN
 
 BEGIN, END = "<!-- help, from the code -->", "<!-- end of help -->"
 BEGIN_CHECKS, END_CHECKS = "<!-- checks, from the code -->", "<!-- end of checks -->"
 BEGIN_SERVING, END_SERVING = "<!-- settings, from the code -->", "<!-- end of settings -->"
+BEGIN_MODELS, END_MODELS = "<!-- models, from the code -->", "<!-- end of models -->"
 _WIDTH = 100
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _WORDS = {"string": "text", "array": "list", "boolean": "`true`, `false`"}
@@ -67,6 +69,16 @@ def with_serving(page: str) -> str:
     return _between(page, BEGIN_SERVING, END_SERVING, block) if BEGIN_SERVING in page else page
 
 
+def with_models(page: str) -> str:
+    """Return a page with the table of models whose rows may share between its marks; a page without marks stays as it is."""
+    lines = ["| models | `model_type` | `train.layout` |", "|---|---|---|"]
+    for kind, layout in sorted(PROVEN.items(), key=lambda item: CALLED[item[0]].lower()):
+        ways = "`cached_tree`" if layout == "cached_tree" else "`tree`, `cached_tree`"
+        lines.append(f"| {CALLED[kind]} | `{kind}` | {ways} |")
+    block = "\n".join([BEGIN_MODELS, *lines, END_MODELS])
+    return _between(page, BEGIN_MODELS, END_MODELS, block) if BEGIN_MODELS in page else page
+
+
 def settings_page() -> str:
     """Return the reference of all settings, one section a table."""
     lines = [
@@ -85,7 +97,10 @@ def settings_page() -> str:
 
 def write(folder: Path) -> list[Path]:
     """Bring every page in `folder` up to date; return those that changed."""
+    models = folder / "models.md"
     pages = {folder / "settings.md": settings_page()}
+    if models.exists():
+        pages[models] = with_models(models.read_text(encoding="utf-8"))
     for name, text in commands().items():
         path = folder / "commands" / f"{name}.md"
         page = with_help(path.read_text(encoding="utf-8") if path.exists() else "", name, text)

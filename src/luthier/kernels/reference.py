@@ -57,3 +57,10 @@ def visible(segments: Sequence[Segment], window: int | None = None) -> torch.Ten
             seen_NN[rows, above.start : above.start + above.length] = True
             parent = above.parent
     return seen_NN if window is None else seen_NN & (depth_N[:, None] - depth_N[None] < window)
+
+
+def adapted_linear(
+    x_D: torch.Tensor, weight_OD: torch.Tensor, down_RD: torch.Tensor, up_OR: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Return a linear layer and its low-rank update (Hu et al. 2021, arXiv 2106.09685) as their definition says."""
+    return x_D @ weight_OD.t() + scale * ((x_D @ down_RD.t()) @ up_OR.t())

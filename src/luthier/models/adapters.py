@@ -1,13 +1,42 @@
-"""Which weights are trained: all of them, or low-rank layers added by PEFT."""
+"""Which weights are trained: all of them, or low-rank layers.
+
+PEFT adds the low-rank layers, names them, reads and writes them; how one is computed in training is ours.
+"""
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as PeftLinear
 from transformers import PreTrainedModel
 
 from luthier.compat.checkpointing import old_name_allowed
 from luthier.config.settings import LoraSettings
 from luthier.core.errors import ProofFailed, SettingsError
 from luthier.core.hashing import derived_seed
+from luthier.kernels.adapted import adapted_linear
+
+
+class AdaptedLinear(PeftLinear):
+    """PEFT's low-rank layer, computed by `kernels/adapted.py` where it is the plain one: one adapter, no dropout, not merged."""
+
+    def forward(self, x: torch.Tensor, *more: object, **options: object) -> torch.Tensor:
+        """Return the layer's output with the update."""
+        if more or options or not self._is_plain(x):
+            return super().forward(x, *more, **options)
+        name = self.active_adapters[0]
+        base, down, up = self.get_base_layer(), self.lora_A[name].weight, self.lora_B[name].weight
+        assert isinstance(base, torch.nn.Linear)
+        return adapted_linear(x, base.weight, base.bias, down, up, self.scaling[name])
+
+    def _is_plain(self, x: torch.Tensor) -> bool:
+        if self.disable_adapters or self.merged or len(self.active_adapters) != 1 or torch.compiler.is_compiling():
+            return False
+        name, base = self.active_adapters[0], self.get_base_layer()
+        if name not in self.lora_A or name in self.lora_variant or type(base) is not torch.nn.Linear:
+            return False
+        down, up = self.lora_A[name], self.lora_B[name]
+        frozen = not base.weight.requires_grad
+        one_type = x.dtype == base.weight.dtype == down.weight.dtype
+        return frozen and one_type and up.bias is None and isinstance(self.lora_dropout[name], torch.nn.Identity)
 
 
 def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int, base: str, revision: str | None) -> PeftModel:
@@ -19,6 +48,7 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int, base: st
         lora_dropout=settings.dropout, target_modules=targets,
         task_type="CAUSAL_LM", revision=revision,
     )  # fmt: skip
+    config._register_custom_module({torch.nn.Linear: AdaptedLinear})
     torch.manual_seed(derived_seed(seed, "lora"))
     try:
         with old_name_allowed():

@@ -23,6 +23,7 @@ from luthier.generate.engine import rows_at_once
 from luthier.kernels import tree_attention
 from luthier.models.flops import Work, step_flops
 from luthier.models.sizes import kv_bytes
+from luthier.recipes.cross_fit import deal_into_folds
 from luthier.recipes.fitting import SMALLER, Ground, Leeway, Way, Weigher, here, layout_under, shape
 from luthier.recipes.job import Job
 from luthier.recipes.layout import resolve_layout
@@ -62,6 +63,7 @@ def plan(
         job = Job(create(Path(folder) / "run", "plan"), settings, voice, weights=False)
         read_stage(job, source)
         split_stage(job, refuse_hollow=False)
+        deal_into_folds(job)
         check_model(job)
         store = job.rendered("train").store
         if store.num_trained == 0:
@@ -97,7 +99,7 @@ def _drawn_up(job: Job, store: SequenceStore, places: Sequence[Place]) -> JsonOb
         "training": {
             "method": train.method, "rank": None if full else train.lora.rank, "lr": train.lr, "epochs": train.epochs, "steps": train.steps,
             "batch_tokens": train.batch_tokens, "micro_tokens": train.micro_tokens, "layout": train.layout, "dtype": job.settings.model.dtype,
-            "optimizer": train.optimizer, "tokens": int(tokens), "processed_tokens": work.positions, "flops": flops,
+            "optimizer": train.optimizer, "trainings_for_the_proof": job.settings.compare.folds or job.settings.compare.seeds - 1, "tokens": int(tokens), "processed_tokens": work.positions, "flops": flops,
         },
         "kv_bytes": kv, "disk_bytes": disk_bytes(job, num_trained), "free_disk_bytes": hardware(Path()).free_disk_bytes,
         "machines": [forecast.on(place) for place in places],

@@ -16,6 +16,7 @@ from luthier.data.loader import Layout
 PROVEN: dict[str, Layout] = {
     "gemma2": "cached_tree",
     "gemma3_text": "tree",
+    "gemma4_text": "tree",
     "gpt_oss": "cached_tree",
     "granite": "tree",
     "granitemoehybrid": "cached_tree",
@@ -31,6 +32,27 @@ PROVEN: dict[str, Layout] = {
     "qwen3_5_text": "cached_tree",
     "qwen3_moe": "tree",
     "smollm3": "tree",
+}
+# What models of a type are called; docs/models.md is made from both tables.
+CALLED = {
+    "gemma2": "Gemma 2",
+    "gemma3_text": "Gemma 3",
+    "gemma4_text": "Gemma 4",
+    "gpt_oss": "gpt-oss",
+    "granite": "Granite 3",
+    "granitemoehybrid": "Granite 4",
+    "lfm2": "LFM2",
+    "llama": "Llama, SmolLM2, and the starter",
+    "ministral": "Ministral",
+    "mistral": "Mistral",
+    "olmo2": "OLMo 2",
+    "olmo3": "OLMo 3",
+    "phi3": "Phi-3, Phi-4",
+    "qwen2": "Qwen2, Qwen2.5",
+    "qwen3": "Qwen3",
+    "qwen3_5_text": "Qwen3.5",
+    "qwen3_moe": "Qwen3 with experts",
+    "smollm3": "SmolLM3",
 }
 _LAYERS = {
     "tree": {"full_attention", "sliding_attention"},
@@ -59,6 +81,8 @@ def sharing(
     settings = text.to_dict()
     if noise := _noise(settings, lora_dropout):
         return Sharing((), f"{noise} would make shared tokens differ from row to row")
+    if settings.get("use_bidirectional_attention") in (True, "all"):
+        return Sharing((), "its tokens see those behind them, so what rows share is not the same in each")
     layers: Sequence[str] = settings.get("layer_types") or ()
     if strange := sorted(set(layers) - _LAYERS[layout]):
         return Sharing((), f"it has layers of type {', '.join(strange)}, for which it is not proven")
