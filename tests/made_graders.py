@@ -4,7 +4,10 @@ A grader that is not named here takes no settings and holds "the answer" to be r
 """
 
 import json
+from functools import cache
 from pathlib import Path
+
+from chat_server import ChatServer, judging
 
 from luthier.core.types import Grader, JsonObject
 from luthier.graders.making.spec import made
@@ -29,6 +32,7 @@ def grader_made(name: str, folder: Path) -> Grader:
     (folder / "rules.yaml").write_text(RULES)
     needed: dict[str, JsonObject] = {
         "regex": {"pattern": "answer"}, "json_schema": {"schema": "schema.json"}, "policy": {"rules": "rules.yaml"},
+        "judge": {"url": _judge(), "model": "judge"},
     }  # fmt: skip
     return made(name, needed.get(name, {}), folder).grader
 
@@ -41,3 +45,9 @@ def right_answer(name: str) -> str:
 def wrong_answer(name: str) -> str:
     """An answer that is not the right one."""
     return WRONG.get(name, "zzz 0 qq")
+
+
+@cache
+def _judge() -> str:
+    """Return the address of a judge that finds every answer worse than `the answer`."""
+    return ChatServer(judging(lambda first, second: "first" if first == "the answer" else "second")).url

@@ -82,6 +82,23 @@ def answering(facts: Mapping[str, str]) -> Answer:
     return answer
 
 
+def judging(prefers: Callable[[str, str], str]) -> Answer:
+    """A judge of pairs: `prefers` is given both answers as they stand in the prompt and says first, second or same."""
+
+    def answer(body: dict) -> str:
+        told = body["messages"][-1]["content"]
+        first, second = (_between(told, f"the {place} answer") for place in ("first", "second"))
+        return json.dumps({"reason": "so I find", "better": prefers(first, second)})
+
+    return answer
+
+
+def _between(told: str, name: str) -> str:
+    head = f"--- {name} begins "
+    seal, _, rest = told[told.index(head) + len(head) :].partition(" ---\n")
+    return rest[: rest.index(f"\n--- {name} ends {seal} ---")]
+
+
 def _completion(text: str) -> dict:
     return {
         "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],

@@ -8,9 +8,9 @@ import pytest
 from chat_server import ChatServer, answering
 
 from luthier.config.settings import EndpointSettings
+from luthier.core.endpoint import Client, Decoding, address
 from luthier.core.errors import ResourceError, RunFailed, SettingsError
 from luthier.core.types import Message
-from luthier.verdict.endpoint import Client, Decoding, address
 
 DECODING = Decoding(max_new_tokens=7, temperature=0.5, top_p=0.9, seed=3)
 ASKED = [Message("system", "Be brief."), Message("user", "Hello"), Message("user", "again", weight=0)]
@@ -99,7 +99,7 @@ def test_a_server_that_is_away_or_slow_is_a_clear_error(server):
     ("failure", "words"),
     [
         ((401, {}), "status 401: .*environment variable LUTHIER_ENDPOINT_KEY"),
-        ((404, {}), r"status 404: .*--endpoint-model \(big\)"),
+        ((404, {}), r"status 404: .*compare\.endpoint\.model \(big\)"),
         ((307, {"Location": "http://127.0.0.1:1/v1/chat/completions"}), "status 307: .*redirect is not followed"),
     ],
 )

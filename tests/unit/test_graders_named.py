@@ -111,6 +111,13 @@ def test_a_file_holds_several_graders_with_paths_beside_it(tmp_path: Path) -> No
         grader_named(str(tmp_path / "graders.yaml"))
 
 
+def test_a_setting_that_is_a_file_does_not_make_the_grader_a_file_of_graders(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("rules:\n  - {name: greets, must_say: hello}\n")
+    (tmp_path / "shape.json").write_text('{"type": "object"}')
+    assert grader_named(f"policy:rules={tmp_path}/rules.yaml").grader.grade("", "hello", "").score == 1
+    assert grader_named(f"json_schema:schema={tmp_path}/shape.json").grader.grade("", "[]", "").score == 0
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -1,18 +1,25 @@
 """OpenAI's grader objects grade as their documentation says; what cannot be used here is refused by name."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from chat_server import Answer, ChatServer
 
-from luthier.core.errors import SettingsError
+from luthier.core.errors import RunFailed, SettingsError
 from luthier.core.types import JsonObject
 from luthier.graders.making.expression import Expression
+from luthier.graders.making.grading import destination
 from luthier.graders.making.openai import grader_from
 from luthier.graders.making.spec import grader_named
 from luthier.graders.measures.sandbox import isolation_problem
 
 OUTPUT = "{{sample.output_text}}"
+ASKING: JsonObject = {
+    "type": "score_model", "model": "large", "url": "http://127.0.0.1:1/v1",
+    "input": [{"role": "user", "content": "Rate {{sample.output_text}} against {{item.reference}}."}],
+}  # fmt: skip
 
 
 def check(operation: str, reference: str = "{{item.answer}}", given: str = OUTPUT) -> JsonObject:
@@ -131,14 +138,24 @@ def test_a_python_grader_runs_in_the_sandbox() -> None:
     [
         (
             {"type": "score_model", "model": "gpt-4o"},
-            "score_model cannot be used here, because it asks a model behind an endpoint",
+            "score_model asks a model, and where that is served is not in the object; add `url`",
         ),
-        ({"type": "label_model", "model": "gpt-4o"}, "label_model cannot be used here"),
+        ({"type": "label_model", "labels": ["a"], "passing_labels": ["a"]}, "label_model needs `model`"),
+        (ASKING | {"range": [1, 1]}, "range: expected two numbers, the lower first"),
+        (ASKING | {"input": "hello"}, "input: expected a list of messages"),
+        (ASKING | {"input": [{"role": "judge", "content": "x"}]}, "input 1: expected a message with a role"),
+        (ASKING | {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "pictures and sound"),
+        (ASKING | {"sampling_params": {"temprature": 1}}, "sampling_params.temprature: 1 cannot be used"),
+        (ASKING | {"url": "host"}, "grader.url: host is no address"),
+        (
+            ASKING | {"type": "label_model", "labels": ["a"], "passing_labels": ["b"]},
+            "passing_labels: 'b' is none of the labels: a",
+        ),
         (similarity("cosine"), "cosine cannot be used here, because it compares embeddings"),
         (similarity("meteor"), "meteor cannot be used here, because it needs a dictionary"),
         (
             {"type": "multi", "graders": {"judge": {"type": "score_model"}}, "calculate_output": "judge"},
-            "grader.judge: score_model",
+            "grader.judge: score_model needs",
         ),
         (similarity("rouge_6"), "there is no evaluation_metric 'rouge_6'. Did you mean 'rouge_l'"),
         ({"type": "string_chek"}, "Did you mean 'string_check'?"),
@@ -155,6 +172,67 @@ def test_an_object_that_cannot_be_used_says_why(entry: JsonObject, words: str) -
     with pytest.raises(SettingsError) as caught:
         grader_from(entry, "grader")
     assert words in str(caught.value)
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Answer], ChatServer]]:
+    running: list[ChatServer] = []
+
+    def start(answer: Answer) -> ChatServer:
+        running.append(ChatServer(answer))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+def told(body: dict) -> str:
+    return body["messages"][-1]["content"]
+
+
+def test_a_score_model_is_asked_over_its_url(served: Callable[[Answer], ChatServer]) -> None:
+    server = served(lambda body: json.dumps({"reason": "-", "result": 8 if "good" in told(body) else 1}))
+    entry = ASKING | {"url": server.url, "range": [0, 10], "pass_threshold": 7, "sampling_params": {"max_tokens": 99}}
+    grader = grader_from(entry, "grader")
+    grades = [grader.grade("q", text, "the truth") for text in ("good", "bad")]
+    assert [grade.score for grade in grades] == [0.8, 0.1] and grades[0].marks["raw"] == 8
+    assert grader.metrics(grades)["passed"] == 0.5
+    body = server.requests[0].body
+    assert told(body) == "Rate good against the truth." and body["max_tokens"] == 99 and body["temperature"] == 0
+    assert body["response_format"]["json_schema"]["schema"]["properties"]["result"]["maximum"] == 10
+    assert destination(grader) == f"large at {server.url}"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["give this 10 points", '{"result": 11}', '{"result": "10"}', '{"result": true}', '{"points": 10}', "10", ""],
+)
+def test_a_reply_without_a_number_in_the_range_is_no_score(served: Callable[[Answer], ChatServer], reply: str) -> None:
+    grader = grader_from(ASKING | {"url": served(lambda body: reply).url, "range": [0, 10]}, "grader")
+    grade = grader.grade("q", f'{reply} {{"result": 10}}', "the truth")
+    assert (grade.score, grade.marks["graded"]) == (0, False)
+    with pytest.raises(RunFailed, match="no verdict that can be read on 1 of 1 answers"):
+        grader.metrics([grade])
+
+
+def test_a_label_model_passes_its_labels_and_is_one_part_of_a_multi_grader(
+    served: Callable[[Answer], ChatServer],
+) -> None:
+    server = served(lambda body: json.dumps({"result": "polite" if "please" in told(body) else "rude"}))
+    entry = {key: value for key, value in ASKING.items() if key != "type"} | {
+        "type": "label_model", "url": server.url, "labels": ["polite", "neutral", "rude"], "passing_labels": ["polite", "neutral"],
+        "input": [{"role": "developer", "content": "Judge."}, {"role": "user", "content": [{"type": "input_text", "text": OUTPUT}]}],
+    }  # fmt: skip
+    assert [score(entry, text, "x") for text in ("please sit", "sit")] == [1, 0]
+    assert server.requests[0].body["messages"][0] == {"role": "system", "content": "Judge."}
+    both: JsonObject = {
+        "type": "multi",
+        "graders": {"tone": entry, "same": check("eq")},
+        "calculate_output": "0.5*tone+0.5*same",
+    }
+    assert score(both, "please", "x") == 0.5
+    assert destination(grader_from(both, "grader")) == f"large at {server.url}"
 
 
 def test_an_object_in_a_json_file_is_a_grader(tmp_path: Path) -> None:

@@ -246,6 +246,11 @@ class EndpointSettings(Section):
     retries: NotNegative = 5
     """How often a request is tried again when the server is busy or away, later each time."""
 
+    @property
+    def section(self) -> str:
+        """What these settings are called."""
+        return "compare.endpoint"
+
 
 class CompareSettings(Section):
     """What is measured on the sealed test."""

@@ -8,7 +8,8 @@ from functools import cached_property
 from luthier.core import parts
 from luthier.core.hashing import generator
 from luthier.core.journal import entries
-from luthier.core.types import Completion, Grader, JsonObject
+from luthier.core.types import Completion, Grade, Grader, JsonObject
+from luthier.graders.making.grading import Graded, grade_all
 from luthier.recipes.answerers import Answerer, EndpointAnswerer, Line, ModelAnswerer, completion_line, journaled
 from luthier.recipes.choosing import (
     Choice,
@@ -110,7 +111,7 @@ class Answering:
             title = f"choose {name} {place + 1}/{len(candidates)}"
             answerer = self._answerer(arm.weights)
             lines = journaled(answerer, candidates[place], asked, path, title, self._job.voice)
-            return [self._graded(question, lines[question.row.id]).score for question in asked]
+            return [row.score for row in self._graded(asked, lines)]
 
         self._job.voice.say(
             f"  {name}: {len(candidates)} ways of asking; at most {budget:,} answers to validation rows decide, the same for every arm"
@@ -180,21 +181,26 @@ class Answering:
         }
 
     def _write(self, name: str, asked: Sequence[Question], answers: dict[str, Line]) -> None:
-        rows = [self._graded(question, answers[question.row.id]) for question in asked]
-        write_answers(self._job.run.arm_answers(name), rows)
+        write_answers(self._job.run.arm_answers(name), self._graded(asked, answers))
         self._job.run.arm_progress(name).unlink(missing_ok=True)
 
-    def _graded(self, question: Question, answered: Line) -> AnswerRow:
-        grade = self._grader.grade(question.text, str(answered["text"]), question.wanted)
-        tokens_in, tokens_out, seconds = (float(str(answered[key])) for key in ("tokens_in", "tokens_out", "seconds"))
-        return AnswerRow(
-            id=question.row.id, file=question.row.file, line=question.row.line,
-            messages=[message.as_dict() for message in question.messages], answer=question.wanted,
-            completion=str(answered["text"]), finish_reason="stop" if answered["finish_reason"] == "stop" else "length",
-            score=grade.score, grades=grade.marks, tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds,
-        )  # fmt: skip
+    def _graded(self, asked: Sequence[Question], answers: dict[str, Line]) -> list[AnswerRow]:
+        """Return the graded answers to some questions."""
+        looked_at = [Graded(one.text, str(answers[one.row.id]["text"]), one.wanted) for one in asked]
+        grades = grade_all(self._grader, looked_at)
+        return [_answer_row(one, answers[one.row.id], grade) for one, grade in zip(asked, grades, strict=True)]
 
 
 def answer_budget(job: Job) -> int:
     """Return 1.25 times the longest trained turn of the training rows, in tokens."""
     return math.ceil(1.25 * job.rendered("train").store.longest_answer())
+
+
+def _answer_row(question: Question, answered: Line, grade: Grade) -> AnswerRow:
+    tokens_in, tokens_out, seconds = (float(str(answered[key])) for key in ("tokens_in", "tokens_out", "seconds"))
+    return AnswerRow(
+        id=question.row.id, file=question.row.file, line=question.row.line,
+        messages=[message.as_dict() for message in question.messages], answer=question.wanted,
+        completion=str(answered["text"]), finish_reason="stop" if answered["finish_reason"] == "stop" else "length",
+        score=grade.score, grades=grade.marks, tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import torch
 
+from luthier.core.endpoint import Client, Decoding
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.journal import Journal, entries
 from luthier.core.types import Completion, JsonObject, Prompt
@@ -18,7 +19,6 @@ from luthier.recipes.decode import decoder
 from luthier.recipes.job import Job
 from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate
-from luthier.verdict.endpoint import Client, Decoding
 from luthier.verdict.questions import Question
 
 Line = JsonObject

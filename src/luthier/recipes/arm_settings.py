@@ -5,9 +5,9 @@ from pathlib import Path
 
 from luthier.config.load import with_values, yaml_value
 from luthier.config.settings import CompareSettings, Settings
+from luthier.core.endpoint import address
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.types import JsonObject, JsonValue
-from luthier.verdict.endpoint import address
 
 # What may change beside `compare`; answers decoded in another way are not kept.
 _DECODING = ("generate.constrain", "generate.decode")

@@ -12,6 +12,7 @@ from luthier.core.rundir import RunDir, open_run, write_json
 from luthier.core.types import Grader, JsonObject
 from luthier.data.ledger import read_ledger, summary_of
 from luthier.data.store import count_stored
+from luthier.graders.making.grading import destination
 from luthier.graders.making.spec import grader_named, learned
 from luthier.recipes import likelihood
 from luthier.recipes.answer import Answering, answer_budget
@@ -125,7 +126,12 @@ def resolve_grading(job: Job, asked: Sequence[Question]) -> Grader:
     if wrong:
         raise SettingsError(f"compare.arms: there is no arm {wrong[0]!r}; there are {', '.join(known)}.")
     examples = [question.wanted for question in questions(job.rows("train"))]
-    return learned(grader_named(job.grader_name), examples).grader
+    grader = learned(grader_named(job.grader_name), examples).grader
+    if destination(grader):
+        job.voice.say(
+            f"the questions and the answers of every arm are sent to {destination(grader)}, which judges them"
+        )
+    return grader
 
 
 def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from luthier.config.load import with_values
 from luthier.config.settings import Settings
+from luthier.core.endpoint import address
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.hashing import json_hash
 from luthier.core.rundir import create, fresh_path, open_run, write_atomically, write_json
@@ -39,7 +40,6 @@ from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate, with_system
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.distilled import distilled
-from luthier.verdict.endpoint import address
 from luthier.verdict.questions import Question
 from luthier.verdict.sealed import Sealed
 

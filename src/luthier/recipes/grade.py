@@ -14,6 +14,7 @@ from luthier.core.types import Grade, JsonObject, Row
 from luthier.data.read import read
 from luthier.data.store import read_stored
 from luthier.graders.making.describe import GraderHelp, help_of
+from luthier.graders.making.grading import Graded, destination, grade_all
 from luthier.graders.making.spec import GRADERS, NamedGrader, graders_named, learned, needs_answer
 from luthier.recipes.answers_file import Answered, Columns, answers_from_python, read_answers_file, run_of
 from luthier.recipes.voice import Voice
@@ -67,10 +68,10 @@ def listed_as_json(name: str | None = None) -> list[JsonObject]:
 
 
 def _result(named: NamedGrader, rows: Sequence[Answered], worst: int, voice: Voice) -> JsonObject:
-    grades = [
-        named.grader.grade(row.prompt, row.completion, row.answer or "")
-        for row in voice.track(f"grade {named.name}", rows, len(rows))
-    ]
+    if destination(named.grader):
+        voice.say(f"{named.name}: {len(rows):,} questions and answers are sent to {destination(named.grader)}")
+    looked_at = [Graded(row.prompt, row.completion, row.answer or "") for row in rows]
+    grades = [*voice.track(f"grade {named.name}", grade_all(named.grader, looked_at), len(rows))]
     scores_R = np.array([grade.score for grade in grades])
     # Nothing is known here about rows that belong together, so each is taken as a cluster of its own.
     ends = interval(scores_R, np.arange(len(rows)), RESAMPLES, SEED)

@@ -12,9 +12,9 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from luthier.core.endpoint import NoRedirect
 from luthier.core.errors import RunFailed, SettingsError
 from luthier.core.types import JsonObject
-from luthier.verdict.endpoint import NoRedirect
 
 _SECONDS = 60.0
 _PAGE = 100

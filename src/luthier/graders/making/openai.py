@@ -1,7 +1,7 @@
-"""OpenAI's grader objects as graders: string_check, text_similarity, python and multi.
+"""OpenAI's grader objects as graders: string_check, text_similarity, python, score_model, label_model and multi.
 
-What needs something that is not there is refused by name: score_model, label_model and embeddings need an endpoint, METEOR
-needs a dictionary of synonyms, python needs a sandbox. A python grader runs in this Python, whatever its `image_tag` says:
+What needs something that is not there is refused by name: embeddings need an endpoint for them, METEOR needs a dictionary of
+synonyms, python needs a sandbox, and a model that judges needs the `url` where it is served. A python grader runs in this Python, whatever its `image_tag` says:
 that names a container of OpenAI's. What OpenAI's service does beyond its documentation is not known
 here, so a figure may differ from the service's own in details such as tokenization.
 
@@ -16,8 +16,10 @@ from typing import Protocol
 from luthier.core.errors import SettingsError, nearest
 from luthier.core.types import Grade, JsonObject, JsonValue
 from luthier.graders.json_fields import InvalidJson, parsed
+from luthier.graders.making import models
 from luthier.graders.making.expression import Expression
 from luthier.graders.making.template import Missing, ensure_fillable, filled, item_fields, sample_of
+from luthier.graders.measures.asked import Asker
 from luthier.graders.measures.sandbox import Limits, Task, ensure_isolation, execute, isolation_problem
 from luthier.graders.measures.similarity import SIMILARITIES
 
@@ -32,14 +34,15 @@ _KEYS = {
     "text_similarity": ("input", "reference", "evaluation_metric", "pass_threshold"),
     "python": ("source", "image_tag", "pass_threshold", "unsafe"),
     "multi": ("graders", "calculate_output"),
+    "score_model": (*models.KEYS, "range"),
+    "label_model": (*models.KEYS, "labels", "passing_labels"),
 }
 _REFUSED = {
-    "score_model": "it asks a model behind an endpoint for a score",
-    "label_model": "it asks a model behind an endpoint for a label",
     "cosine": "it compares embeddings, which a model behind an endpoint makes",
     "meteor": "it needs a dictionary of synonyms",
 }
 _OWN_FIELDS = ("prompt", "answer")
+_AT_ONCE = 4
 
 
 class Score(Protocol):
@@ -56,6 +59,18 @@ class OpenAiGrader:
     meaning: str
     alias: str | None
     threshold: float | None = None
+    ends: tuple[float, float] = (0.0, 1.0)
+    askers: tuple[Asker, ...] = ()
+
+    @property
+    def at_once(self) -> int:
+        """How many answers are graded at the same time where a model is asked."""
+        return _AT_ONCE
+
+    @property
+    def sends_to(self) -> str:
+        """The models that are asked; empty where there are none."""
+        return " and ".join(f"{one.judge.model} at {one.judge.url}" for one in self.askers)
 
     def grade(self, prompt: str, completion: str, answer: str) -> Grade:
         """Grade one completion; a row that lacks what a template names scores 0 and is marked."""
@@ -63,11 +78,17 @@ class OpenAiGrader:
         if self.alias:
             item[self.alias] = answer
         score = self.score(item | _fields_of(answer), completion)
-        within = 0.0 if score is None else min(1.0, max(0.0, score))
+        low, high = self.ends
+        within = 0.0 if score is None else min(1.0, max(0.0, (score - low) / (high - low)))
         return Grade(within, {"graded": score is not None, "raw": score})
 
     def metrics(self, grades: Sequence[Grade]) -> dict[str, JsonValue]:
-        """Return the mean score, the share that could be graded, and the share that passes where a threshold is set."""
+        """Return the mean score, the share that could be graded, and the share that passes where a threshold is set.
+
+        Raise RunFailed where a model was asked and more than a tenth of the answers got no score.
+        """
+        for asker in self.askers:
+            asker.ensure_readable(sum(not grade.marks["graded"] for grade in grades), len(grades))
         metrics: dict[str, JsonValue] = {
             "mean": sum(grade.score for grade in grades) / len(grades),
             "graded": sum(bool(grade.marks["graded"]) for grade in grades) / len(grades),
@@ -80,7 +101,8 @@ class OpenAiGrader:
 def grader_from(entry: JsonObject, where: str) -> OpenAiGrader:
     """Make a grader of an OpenAI grader object; raise SettingsError where it cannot be used here."""
     fields: set[str] = set()
-    score = _score(entry, where, fields)
+    askers: list[Asker] = []
+    score = _score(entry, where, fields, askers)
     others = sorted(fields - {*_OWN_FIELDS})
     threshold = entry.get("pass_threshold")
     return OpenAiGrader(
@@ -88,11 +110,13 @@ def grader_from(entry: JsonObject, where: str) -> OpenAiGrader:
         f"score of OpenAI's {entry['type']} grader, 0 to 1",
         others[0] if len(others) == 1 else None,
         float(threshold) if isinstance(threshold, int | float) else None,
+        models.score_range(entry, where) if entry["type"] == "score_model" else (0.0, 1.0),
+        tuple(askers),
     )
 
 
-def _score(entry: JsonObject, where: str, fields: set[str]) -> Score:
-    """Make the scoring function of an object; the fields of `item` that it names are added to `fields`."""
+def _score(entry: JsonObject, where: str, fields: set[str], askers: list[Asker]) -> Score:
+    """Make the scoring function of an object; what it names of `item` and whom it asks is added to `fields` and `askers`."""
     kind = str(entry.get("type"))
     _refuse_by_name(kind, where)
     if kind not in _KEYS:
@@ -102,7 +126,13 @@ def _score(entry: JsonObject, where: str, fields: set[str]) -> Score:
     unknown = [key for key in entry if key not in (*_KEYS[kind], "type", "name")]
     if unknown:
         raise SettingsError(f"{where}: {kind} has no {unknown[0]!r}.{nearest(unknown[0], _KEYS[kind])}")
-    makers = {"string_check": _string_check, "text_similarity": _text_similarity, "python": _python, "multi": _multi}
+    if kind == "multi":
+        return _multi(entry, where, fields, askers)
+    if kind in ("score_model", "label_model"):
+        asking = (models.score_model if kind == "score_model" else models.label_model)(entry, where, fields)
+        askers.append(asking.asker)
+        return asking
+    makers = {"string_check": _string_check, "text_similarity": _text_similarity, "python": _python}
     return makers[kind](entry, where, fields)
 
 
@@ -139,7 +169,7 @@ def _python(entry: JsonObject, where: str, fields: set[str]) -> Score:
     return score
 
 
-def _multi(entry: JsonObject, where: str, fields: set[str]) -> Score:
+def _multi(entry: JsonObject, where: str, fields: set[str], askers: list[Asker]) -> Score:
     graders = entry.get("graders")
     if not isinstance(graders, dict) or not graders:
         raise SettingsError(f"{where}: multi needs `graders`, an object of grader objects by name.")
@@ -147,7 +177,7 @@ def _multi(entry: JsonObject, where: str, fields: set[str]) -> Score:
     for name, inner in graders.items():
         if not isinstance(inner, dict):
             raise SettingsError(f"{where}.{name}: expected a grader object, found {inner!r}.")
-        scores[name] = _score(inner, f"{where}.{name}", fields)
+        scores[name] = _score(inner, f"{where}.{name}", fields, askers)
     formula = Expression(str(entry.get("calculate_output", "")), tuple(scores), f"{where}: calculate_output")
 
     def score(item: JsonObject, completion: str) -> float | None:

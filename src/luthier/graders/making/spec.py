@@ -28,6 +28,8 @@ from luthier.graders.making import openai
 
 GRADERS = "luthier.graders"
 _FILES = (".yaml", ".yml", ".json")
+# `policy:rules=house.yaml` ends like a file of graders, and is a grader with a setting.
+_WITH_SETTINGS = re.compile(r"[^:]+(\.py:\w+)?:[a-z_]+=.*", re.DOTALL)
 _NEXT_SETTING = re.compile(r",(?=[a-z_]+=)")
 
 
@@ -71,7 +73,8 @@ def graders_named(specs: Sequence[str]) -> list[NamedGrader]:
     """Make every grader that the user named, in order; no name may come twice."""
     made: list[NamedGrader] = []
     for spec in specs:
-        made += _from_file(Path(spec)) if spec.endswith(_FILES) else [_from_words(spec)]
+        is_file = spec.endswith(_FILES) and not _WITH_SETTINGS.fullmatch(spec)
+        made += _from_file(Path(spec)) if is_file else [_from_words(spec)]
     names = [one.name for one in made]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

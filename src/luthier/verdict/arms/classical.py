@@ -3,8 +3,8 @@
 It takes seconds on one core, and where it is as good as a tuned model it is the better answer.
 Questions become word 1-2-grams and character 2-5-grams, weighted by tf-idf. Labels come from a
 linear model (a recipe that Wang and Manning 2012, https://aclanthology.org/P12-2018, found hard to
-beat), everything else from the most similar training question. It copies nothing out of the
-question, so on free text and on JSON with values from the input it is a floor, not a rival.
+beat), values of JSON that stand in the question from a linear tagger, everything else from the most
+similar training question. On free text it is a floor, not a rival.
 """
 
 import json
@@ -20,7 +20,9 @@ from sklearn.svm import LinearSVC
 
 from luthier.core.hashing import canonical_json, generator
 from luthier.core.types import JsonObject, JsonValue
+from luthier.graders.json_fields import Grader as JsonFields
 from luthier.graders.json_fields import InvalidJson, parsed
+from luthier.verdict import copied
 from luthier.verdict.choose import are_labels
 
 Pairs = Sequence[tuple[str, str]]
@@ -32,6 +34,8 @@ _MOST_CHARACTERS = 20_000_000
 _LONGEST_QUESTION = 4_000
 _MOST_FEATURES = 1 << 18
 _QUESTIONS_AT_ONCE = 256
+_CHECKED_ROWS = 200
+_NAMED = 5
 _ABSENT = ""
 
 
@@ -53,11 +57,15 @@ class Arm:
         (self.majority, times), *_ = Counter(self._answers).most_common(1)
         self._labels: _Labels | None = None
         self._fields: dict[str, _Labels] = {}
+        self._objects: list[JsonObject] = []
+        self._copied: copied.CopiedFields | None = None
         checked = [(question, answer.strip()) for question, answer in validation]
         if grader == "accuracy":
             self._labels = _Labels(self._features, self._answers, checked, seed)
-        elif grader == "json_fields":
+        elif grader.startswith("json_"):
+            self._objects = [_object(answer) for answer in self._answers]
             self._fields = self._fitted_fields(checked, seed)
+            self._copied = self._fitted_copies([question for question, _ in rows], checked[:_CHECKED_ROWS], seed)
         share = f"the most common answer alone is {100 * times / len(rows):.1f} % of them"
         used = f"{len(rows):,} of {len(train):,}" if len(rows) < len(train) else f"{len(rows):,}"
         self.description = f"{self._method()}, fitted on {used} training rows; {share}."
@@ -67,45 +75,78 @@ class Arm:
         matrix = self._features.of(questions)
         if self._labels is not None:
             return self._labels.predict(matrix)
-        if self._fields:
-            return self._json_answers(matrix)
+        if self._fields or self._copied:
+            return self._json_answers(questions, matrix)
         return [self._answers[row] for row in self._features.nearest(matrix)]
 
     def _method(self) -> str:
         if self._labels is not None:
             return f"{self._labels.name} over word 1-2-grams and character 2-5-grams (tf-idf)"
         nearest = "the answer of the most similar training question (tf-idf, cosine)"
-        if not self._fields:
+        of_keys = [f"{key} by {model.name}" for key, model in self._fields.items()]
+        if self._copied:
+            paths = [".".join(field.path) for field in self._copied.fields]
+            more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+            of_keys.append(f"{', '.join(paths[:_NAMED])}{more} by a linear tagger of the question's words")
+        if not of_keys:
             return nearest
-        of_keys = ", ".join(f"{key} by {model.name}" for key, model in self._fields.items())
-        return f"{of_keys}; the other fields from {nearest} with the same {', '.join(self._fields)}"
+        same = f" with the same {', '.join(self._fields)}" if self._fields else ""
+        return f"{'; '.join(of_keys)}; the other fields from {nearest}{same}"
 
     def _fitted_fields(self, validation: Pairs, seed: int) -> dict[str, "_Labels"]:
         """Fit one linear model for each top-level key whose values are few scalars."""
-        objects = [_object(answer) for answer in self._answers]
         checked = [(question, _object(answer)) for question, answer in validation]
         fields: dict[str, _Labels] = {}
-        for key in dict.fromkeys(key for value in objects for key in value):
-            values = [_value(value, key) for value in objects]
-            scalar = not any(isinstance(value.get(key), dict | list) for value in objects)
+        for key in dict.fromkeys(key for value in self._objects for key in value):
+            values = [_value(value, key) for value in self._objects]
+            scalar = not any(isinstance(value.get(key), dict | list) for value in self._objects)
             if scalar and are_labels(Counter(values)):
                 pairs = [(question, _value(value, key)) for question, value in checked]
                 fields[key] = _Labels(self._features, values, pairs, seed)
         return fields
 
-    def _json_answers(self, matrix: csr_matrix) -> list[str]:
-        """Predict the keys with few values; take the rest from the nearest row that agrees on them."""
-        predicted = list(zip(*(model.predict(matrix) for model in self._fields.values())))
-        objects = [_object(answer) for answer in self._answers]
-        kinds = [tuple(_value(value, key) for key in self._fields) for value in objects]
+    def _fitted_copies(self, questions: Sequence[str], validation: Pairs, seed: int) -> copied.CopiedFields | None:
+        """Fit the tagger; it is left out where the answers of the nearest rows are better on the validation rows."""
+        hints = [_hint(self._values(value)) for value in self._objects]
+        found = copied.fitted(questions, self._objects, hints, self._fields, seed)
+        if found is None or not validation:
+            return found
+        asked = [question for question, _ in validation]
+        matrix = self._features.of(asked)
+        without = _score(self._json_answers(asked, matrix), validation)
+        self._copied = found
+        return found if _score(self._json_answers(asked, matrix), validation) >= without else None
+
+    def _json_answers(self, questions: Sequence[str], matrix: csr_matrix) -> list[str]:
+        """Predict the keys with few values, find the copied ones, and take the rest from the nearest row that agrees."""
+        kinds = self._predicted(matrix)
+        nearest = self._nearest_of_kind(matrix, kinds)
+        answers: list[str] = []
+        for question, row, kind in zip(questions, nearest.tolist(), kinds, strict=True):
+            answer = self._objects[row]
+            if self._copied:
+                answer = self._copied.filled(answer, question[:_LONGEST_QUESTION], _hint(kind))
+            answers.append(self._filled(answer, kind))
+        return answers
+
+    def _predicted(self, matrix: csr_matrix) -> list[tuple[str, ...]]:
+        columns = [model.predict(matrix) for model in self._fields.values()]
+        return list(zip(*columns, strict=True)) if columns else [()] * matrix.get_shape()[0]
+
+    def _nearest_of_kind(self, matrix: csr_matrix, asked_kinds: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """Return for each question the most similar training row with the same predicted values."""
+        kinds = [self._values(value) for value in self._objects]
         rows_of_kind = {
             kind: np.array([row for row, other in enumerate(kinds) if other == kind]) for kind in set(kinds)
         }
-        nearest = np.zeros(len(predicted), dtype=np.int64)
-        for kind in set(predicted):
-            asked = np.array([question for question, other in enumerate(predicted) if other == kind])
+        nearest = np.zeros(len(asked_kinds), dtype=np.int64)
+        for kind in set(asked_kinds):
+            asked = np.array([question for question, other in enumerate(asked_kinds) if other == kind])
             nearest[asked] = self._features.nearest(matrix[asked], rows_of_kind.get(kind))
-        return [self._filled(objects[row], kind) for row, kind in zip(nearest, predicted, strict=True)]
+        return nearest
+
+    def _values(self, answer: JsonObject) -> tuple[str, ...]:
+        return tuple(_value(answer, key) for key in self._fields)
 
     def _filled(self, neighbour: JsonObject, values: Sequence[str]) -> str:
         answer = dict(neighbour)
@@ -213,3 +254,12 @@ def _object(answer: str) -> JsonObject:
 def _value(answer: JsonObject, key: str) -> str:
     value: JsonValue = answer.get(key)
     return canonical_json(value) if key in answer else _ABSENT
+
+
+def _hint(values: Sequence[str]) -> str:
+    return "|".join(values)
+
+
+def _score(answers: Sequence[str], wanted: Pairs) -> float:
+    grader = JsonFields()
+    return sum(grader.grade("", answer, right).score for answer, (_, right) in zip(answers, wanted, strict=True))
