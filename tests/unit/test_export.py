@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_chat import CHATML, byte_tokenizer
@@ -221,11 +222,44 @@ def test_the_card_says_what_was_measured_in_the_hubs_form() -> None:
     assert parsed["base_model"] == "org/base-1b"
     assert parsed["library_name"] == "peft"
     assert parsed["model-index"][0]["results"][0]["metrics"] == [
-        {"type": "accuracy", "name": "score", "value": 0.9},
+        {"type": "accuracy", "name": "score", "value": 0.9, "args": {"interval_95": [0.85, 0.95]}},
         {"type": "macro_f1", "name": "macro_f1", "value": 0.88},
     ]
     assert "| tuned | 0.900 | 0.850 to 0.950 | 90 | 9 |" in body
     assert "| dropped | too-long: 5 |" in body
+
+
+def test_the_hubs_own_reader_finds_the_figures_of_the_verdict_in_the_card() -> None:
+    facts = CardFacts("tickets", "org/base-1b", "merged", "full", VERDICT | {"clusters": 7}, {}, license="mit")
+    data = ModelCard(card(facts)).data
+    assert isinstance(data, ModelCardData) and data.eval_results
+    (score, macro) = data.eval_results
+    tuned = VERDICT["arms"]["tuned"]
+    assert (score.metric_type, score.metric_value) == ("accuracy", tuned["score"])
+    assert (macro.metric_type, macro.metric_value) == ("macro_f1", tuned["metrics"]["macro_f1"])
+    assert score.metric_args == {"interval_95": tuned["interval"]}
+    assert (score.dataset_split, score.dataset_args) == ("test", {"rows": 10, "clusters": 7})
+    assert (data.model_name, data.base_model, data.license) == ("tickets", "org/base-1b", "mit")
+    again = ModelCard(f"---\n{data.to_yaml()}\n---\n").data
+    assert again.eval_results == data.eval_results
+
+
+def test_a_grader_with_settings_is_registered_by_its_name_alone() -> None:
+    verdict = VERDICT | {"grader": "judge:url=http://inside/v1,model=large"}
+    text = card(CardFacts("tickets", None, "merged", "full", verdict, {}))
+    data = ModelCard(text).data
+    assert data.eval_results and data.eval_results[0].metric_type == "judge"
+    assert "inside" not in text and "judge:url=...,model=large" in text
+
+
+def test_a_card_registers_nothing_where_the_verdict_refuses_the_test() -> None:
+    refused = VERDICT | {
+        "outcome": "refused",
+        "because": "The test part is no test: 3 rows are among the training rows.",
+    }
+    text = card(CardFacts("tickets", "org/base-1b", "merged", "full", refused, {}))
+    assert ModelCard(text).data.eval_results is None
+    assert "0.900" not in text and "Nothing that can be claimed" in text and "3 rows are among" in text
 
 
 def test_the_tokenizer_in_the_package_renders_as_in_training(base: Path, tmp_path: Path) -> None:

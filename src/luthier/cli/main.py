@@ -203,6 +203,13 @@ def compare(
     margin: Annotated[
         float | None, typer.Option(help="The smallest difference in score that is worth its price.")
     ] = None,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Who judges, as in `luthier grade`; further ones stand beside the first."),
+    ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="A JSON schema; how many answers conform stands beside.")
+    ] = None,
     price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
     against: Annotated[
         list[Path] | None,
@@ -216,12 +223,13 @@ def compare(
 ) -> None:
     """Show a run's verdict; answer what is not yet answered. With data: tell before tuning whether it may pay."""
     from luthier.recipes import compare_api as recipe
+    from luthier.recipes.grading import named_graders
 
     changes: JsonObject = {
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
         "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
         "generate.constrain": constrain, "generate.decode": decode,
-        "compare.margin": margin, "compare.price": price,
+        "compare.margin": margin, "compare.price": price, **named_graders(grader or [], schema),
     }  # fmt: skip
     if against:
         screen.show(_against(Path(run), against, changes | {"model.name": model}, set, json))

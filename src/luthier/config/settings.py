@@ -279,6 +279,8 @@ class CompareSettings(Section):
     """Into how many folds of clusters all rows are dealt, so that each is answered by a model that never saw it: as many trainings more. 0 holds a test part out instead; 5 below 1,500 rows without a test file when absent."""
     seeds: Positive = 1
     """Under how many seeds the training is repeated, for what the recipe gains beside what these weights gain."""
+    also: tuple[str, ...] = ()
+    """Further graders, named in the same way, whose scores stand beside the first one's; no outcome follows from them."""
     resamples: Positive = 2000
     """Bootstrap resamples of clusters behind every interval."""
     margin: Share = 0.01

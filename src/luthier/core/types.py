@@ -196,13 +196,17 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model answered: `text` without the end-of-turn token, `seconds` its share of the batch."""
+    """What a model answered: `text` without the end-of-turn token, `seconds` its share of the batch.
+
+    `log_probability` is that of the whole answer, the end of turn included, among those that it might give; None where unknown.
+    """
 
     row: str
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason
     seconds: float
+    log_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
 from luthier.generate.constrain import Matcher, masked
 from luthier.generate.growing import branched, growing_cache, side_by_side
-from luthier.generate.sample import greedy, sampled
+from luthier.generate.sample import greedy, log_probability, sampled
 from luthier.kernels import decode_attention
 
 _ROWS = 64
@@ -157,18 +157,20 @@ class Engine:
         """Complete one batch, in its order; raise ResourceError where its cache does not fit the memory."""
         started = time.monotonic()
         answers: list[list[int]] = [[] for _ in batch]
+        logs = [0.0] * len(batch)
         with memory_bounded(len(batch), self.device):
-            for row, token in self._tokens(batch):
+            for row, token, log in self._tokens(batch):
                 answers[row].append(token)
+                logs[row] += log
         seconds = (time.monotonic() - started) / len(batch)
         return [
-            Completion(prompt.row, self._unrender(answer), tuple(answer), self._reason(answer), seconds)
-            for prompt, answer in zip(batch, answers)
+            Completion(prompt.row, self._unrender(answer), tuple(answer), self._reason(answer), seconds, log)
+            for prompt, answer, log in zip(batch, answers, logs)
         ]
 
     def stream(self, prompt: Prompt) -> Iterator[int]:
         """Yield one prompt's answer token by token, without the stop token."""
-        for _, token in self._tokens([prompt]):
+        for _, token, _ in self._tokens([prompt]):
             if token not in self._stops:
                 yield token
 
@@ -176,12 +178,12 @@ class Engine:
         return "stop" if answer and answer[-1] in self._stops else "length"
 
     @torch.inference_mode()
-    def _tokens(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
-        """Yield (row, token) as the batch is decoded; a row's last token is a stop token or its budget's last."""
+    def _tokens(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int, float]]:
+        """Yield (row, token, log-probability) as the batch is decoded; a row's last token is a stop token or its budget's last."""
         with evaluating(self.model):
             yield from self._decoded(batch)
 
-    def _decoded(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int]]:
+    def _decoded(self, batch: Sequence[Prompt]) -> Iterator[tuple[int, int, float]]:
         budgets = [self._budget(prompt) for prompt in batch]
         uniform = self._uniform(batch)
         matchers = [None if self._matcher is None else self._matcher(prompt) for prompt in batch]
@@ -190,9 +192,10 @@ class Engine:
         for step in range(max(budgets)):
             running.logits_BV = masked(running.logits_BV, [matchers[row] for row in running.rows])
             tokens_B = self._choice(running, uniform, step)
-            for row, token in zip(running.rows, tokens_B.tolist()):
+            logs = log_probability(running.logits_BV, tokens_B).tolist()
+            for row, token, log in zip(running.rows, tokens_B.tolist(), logs):
                 if row not in finished:
-                    yield row, token
+                    yield row, token, log
                     if token in self._stops or step + 1 == budgets[row]:
                         finished.add(row)
                         matchers[row] = None

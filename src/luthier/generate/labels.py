@@ -102,7 +102,7 @@ class LabelScorer:
         found = self.score_batch(batch)
         seconds = (time.monotonic() - started) / len(batch)
         return [
-            Completion(prompt.row, one.label.text, one.label.tokens, "stop", seconds)
+            Completion(prompt.row, one.label.text, one.label.tokens, "stop", seconds, one.log_probability)
             for prompt, one in zip(batch, found)
         ]
 

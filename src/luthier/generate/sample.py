@@ -36,6 +36,12 @@ def sampled(
     return tokens_BV.gather(1, torch.minimum(place_B1, last_B1))[:, 0]
 
 
+def log_probability(logits_BV: torch.Tensor, tokens_B: torch.Tensor) -> torch.Tensor:
+    """Return the logarithm of each row's probability for its token, among the tokens that its logits allow."""
+    logits_BV = logits_BV.float()
+    return logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
+
+
 def _check_finite(values_B: torch.Tensor) -> None:
     if not bool(torch.isfinite(values_B).all()):
         raise RunFailed(

@@ -13,6 +13,9 @@ import yaml
 from luthier.core.types import JsonObject, JsonValue
 from luthier.models.export import Format
 
+# Where a judge was asked is nobody's business who reads the card.
+_ADDRESS = re.compile(r"\burl=[^,]*")
+REFUSED = "refused"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -61,15 +64,28 @@ def _front_matter(facts: CardFacts) -> JsonObject:
 
 
 def _results(verdict: JsonObject) -> list[JsonValue]:
+    """Return the tuned arm's figures as the hub's `model-index` has them; none where the verdict refuses the test."""
     tuned = _arms(verdict).get("tuned")
-    if tuned is None:
+    if tuned is None or verdict.get("outcome") == REFUSED:
         return []
-    metrics: list[JsonValue] = [{"type": str(verdict["grader"]), "name": "score", "value": tuned["score"]}]
+    grader = str(verdict["grader"]).partition(":")[0]
+    score: JsonObject = {"type": grader, "name": "score", "value": tuned["score"]}
+    if "interval" in tuned:
+        score["args"] = {"interval_95": tuned["interval"]}
+    metrics: list[JsonValue] = [score]
     numbers = tuned.get("metrics")
     if isinstance(numbers, dict):
         metrics += [{"type": key, "name": key, "value": value} for key, value in numbers.items() if _is_number(value)]
     task: JsonObject = {"type": "text-generation"}
-    return [{"task": task, "dataset": {"type": "private", "name": "held-out test rows"}, "metrics": metrics}]
+    dataset: JsonObject = {"type": "private", "name": "sealed test rows", "split": "test"}
+    sizes: JsonObject = {"rows": _read(verdict, "data", "test"), "clusters": verdict.get("clusters")}
+    known: JsonObject = {key: value for key, value in sizes.items() if value is not None}
+    return [{"task": task, "dataset": dataset | ({"args": known} if known else {}), "metrics": metrics}]
+
+
+def _read(verdict: JsonObject, section: str, key: str) -> JsonValue:
+    found = verdict.get(section)
+    return found.get(key) if isinstance(found, dict) else None
 
 
 def _what(facts: CardFacts) -> str:
@@ -97,7 +113,10 @@ def _measured(verdict: JsonObject) -> str:
         )
         for arm, result in _arms(verdict).items()
     ]
-    lead = f"Score by the grader `{verdict['grader']}` on the held-out test rows, with 95 % intervals.\n\n"
+    if verdict.get("outcome") == REFUSED:
+        return "Nothing that can be claimed: the test rows are no test. The reason stands above."
+    grader = _ADDRESS.sub("url=...", str(verdict["grader"]))
+    lead = f"Score by the grader `{grader}` on the held-out test rows, with 95 % intervals.\n\n"
     return lead + _table(["arm", "score", "interval", "tokens in", "tokens out"], rows)
 
 

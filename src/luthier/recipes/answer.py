@@ -8,8 +8,7 @@ from functools import cached_property
 from luthier.core import parts
 from luthier.core.hashing import generator
 from luthier.core.journal import entries
-from luthier.core.types import Completion, Grade, Grader, JsonObject
-from luthier.graders.making.grading import Graded, grade_all
+from luthier.core.types import Completion, Grader, JsonObject
 from luthier.recipes.answerers import Answerer, EndpointAnswerer, Line, ModelAnswerer, completion_line, journaled
 from luthier.recipes.choosing import (
     Choice,
@@ -21,10 +20,11 @@ from luthier.recipes.choosing import (
 )
 from luthier.recipes.decode import words
 from luthier.recipes.differences import clusters_of
+from luthier.recipes.grading import graded, regrade
 from luthier.recipes.job import Job
 from luthier.recipes.material import material_of
 from luthier.recipes.pricing import time_alone
-from luthier.verdict.answers import AnswerRow, answer_rows, arm_summary, read_answers, write_answers
+from luthier.verdict.answers import AnswerRow, answer_rows, arm_summary, graded_by, read_answers, write_answers
 from luthier.verdict.asking import AS_THE_ROWS_STAND, Candidate, Material, PromptingArm, Weights
 from luthier.verdict.questions import Question, questions
 
@@ -45,6 +45,7 @@ class Answering:
         An arm whose prompts would be others than those it answered to (other files, other settings) answers anew.
         """
         arm = parts.load(ARMS, name, "Arm")
+        self._match_grader(name, learns=arm.weights is None)
         if arm.weights is None:
             if not self._job.run.arm_answers(name).exists():
                 self._write(name, asked, self._answered_directly(arm, asked))
@@ -74,9 +75,17 @@ class Answering:
 
     def tuned(self, name: str, asked: Sequence[Question]) -> list[AnswerRow]:
         """Ask the tuned model questions that are not the test; the answers are kept under this name."""
+        self._match_grader(name, learns=False)
         if not self._job.run.arm_answers(name).exists():
             self._write(name, asked, self._journaled(name, self._answerer("tuned"), AS_THE_ROWS_STAND, asked))
         return answer_rows(read_answers(self._job.run.arm_answers(name)))
+
+    def _match_grader(self, name: str, learns: bool) -> None:
+        """Grade answers anew that another grader graded; an arm that `learns` for its grader answers anew as well."""
+        path, grader = self._job.run.arm_answers(name), self._job.grader_name
+        if learns and path.exists() and graded_by(path) not in (None, grader):
+            path.unlink()
+        regrade(path, self._grader, grader)
 
     @cached_property
     def _material(self) -> Material:
@@ -95,9 +104,10 @@ class Answering:
             return AS_THE_ROWS_STAND
         key = choice_key(name, candidates, self._material, self._job.settings.generate)
         known = read_choices(self._job.run).get(name)
-        if not isinstance(known, dict) or known["key"] != key:
+        grader = self._job.grader_name
+        if not isinstance(known, dict) or known["key"] != key or known.get("grader", grader) != grader:
             self._forget(name)
-            known = {**self._choose(name, arm, candidates, key), "key": key}
+            known = {**self._choose(name, arm, candidates, key), "key": key, "grader": grader}
             record_choice(self._job.run, name, known)
             self._job.run.event("arm_chose", arm=name, chosen=known["chosen"], because=known["because"])
             self._describe(name, arm, f"{arm.description}; {known['chosen']}: {known['because']}")
@@ -111,7 +121,7 @@ class Answering:
             title = f"choose {name} {place + 1}/{len(candidates)}"
             answerer = self._answerer(arm.weights)
             lines = journaled(answerer, candidates[place], asked, path, title, self._job.voice)
-            return [row.score for row in self._graded(asked, lines)]
+            return [row.score for row in graded(self._grader, asked, lines)]
 
         self._job.voice.say(
             f"  {name}: {len(candidates)} ways of asking; at most {budget:,} answers to validation rows decide, the same for every arm"
@@ -181,26 +191,11 @@ class Answering:
         }
 
     def _write(self, name: str, asked: Sequence[Question], answers: dict[str, Line]) -> None:
-        write_answers(self._job.run.arm_answers(name), self._graded(asked, answers))
+        rows = graded(self._grader, asked, answers)
+        write_answers(self._job.run.arm_answers(name), rows, self._job.grader_name)
         self._job.run.arm_progress(name).unlink(missing_ok=True)
-
-    def _graded(self, asked: Sequence[Question], answers: dict[str, Line]) -> list[AnswerRow]:
-        """Return the graded answers to some questions."""
-        looked_at = [Graded(one.text, str(answers[one.row.id]["text"]), one.wanted) for one in asked]
-        grades = grade_all(self._grader, looked_at)
-        return [_answer_row(one, answers[one.row.id], grade) for one, grade in zip(asked, grades, strict=True)]
 
 
 def answer_budget(job: Job) -> int:
     """Return 1.25 times the longest trained turn of the training rows, in tokens."""
     return math.ceil(1.25 * job.rendered("train").store.longest_answer())
-
-
-def _answer_row(question: Question, answered: Line, grade: Grade) -> AnswerRow:
-    tokens_in, tokens_out, seconds = (float(str(answered[key])) for key in ("tokens_in", "tokens_out", "seconds"))
-    return AnswerRow(
-        id=question.row.id, file=question.row.file, line=question.row.line,
-        messages=[message.as_dict() for message in question.messages], answer=question.wanted,
-        completion=str(answered["text"]), finish_reason="stop" if answered["finish_reason"] == "stop" else "length",
-        score=grade.score, grades=grade.marks, tokens_in=int(tokens_in), tokens_out=int(tokens_out), seconds=seconds,
-    )  # fmt: skip

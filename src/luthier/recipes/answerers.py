@@ -3,6 +3,7 @@
 A line of the journal is one answer. What lies there from an earlier process is not asked again.
 """
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -147,7 +148,8 @@ class TokenCounter:
 def completion_line(completion: Completion, tokens_in: int) -> Line:
     """Return the journal's line for an answer that was decoded here."""
     counts = (tokens_in, len(completion.tokens))
-    return answer_line(completion.row, completion.text, completion.finish_reason, counts, completion.seconds)
+    line = answer_line(completion.row, completion.text, completion.finish_reason, counts, completion.seconds)
+    return line if completion.log_probability is None else line | {"confidence": math.exp(completion.log_probability)}
 
 
 def answer_line(row: str, text: str, finish_reason: str, tokens: tuple[int, int], seconds: float) -> Line:

@@ -8,6 +8,7 @@ from luthier.config.settings import CompareSettings, Settings
 from luthier.core.endpoint import address
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.types import JsonObject, JsonValue
+from luthier.graders.making.spec import graders_named
 
 # What may change beside `compare`; answers decoded in another way are not kept.
 _DECODING = ("generate.constrain", "generate.decode")
@@ -45,9 +46,10 @@ def changed(settings: Settings, changes: Mapping[str, JsonValue], assignments: S
 
 
 def refuse_missing(settings: CompareSettings) -> None:
-    """Raise SettingsError or DataError where an arm's address, or a file that is named, is not there."""
+    """Raise SettingsError or DataError where an arm's address, a file that is named, or a grader is not there."""
     if "endpoint" in settings.arms:
         address(settings.endpoint)
+    graders_named([*([settings.grader] if settings.grader else []), *settings.also])
     for name in (*settings.prompts, *([settings.knowledge] if settings.knowledge else [])):
         if not Path(name).exists():
             key = "compare.prompts" if name in settings.prompts else "compare.knowledge"

@@ -20,6 +20,7 @@ from luthier.recipes.arm_settings import changed
 from luthier.recipes.cross_fit import Gathered, cross_fitted
 from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
+from luthier.recipes.grading import grade_also
 from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
 from luthier.recipes.opening import open_test
@@ -29,6 +30,7 @@ from luthier.recipes.repeated import repeated
 from luthier.recipes.report import report_stage
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
+from luthier.verdict.calibration import calibration
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.figures import number, objects, scale_of
 from luthier.verdict.questions import Question, questions
@@ -71,6 +73,7 @@ def _answered(job: Job) -> JsonObject:
     rows, settings = found.rows, job.settings
     clusters = clusters_of(job, [row.id for row in next(iter(rows.values()))])
     arms: JsonObject = {name: arm_summary(rows[name], found.grader, clusters, settings, found.folds_R) for name in rows}
+    grade_also(job, arms, rows, clusters)
     scores = {name: np.array([row.score for row in rows[name]]) for name in rows}
     measure = Measure(margin=settings.compare.margin)
     sample = Sample(clusters, settings.compare.resamples, settings.seed, measure, folds_R=found.folds_R)
@@ -80,6 +83,7 @@ def _answered(job: Job) -> JsonObject:
     return {
         "grader": job.grader_name, "arms": arms, **judged(job, arms, scores, sample, scale, found.opening, seeds), "train_score": gap,
         "cross_fit": found.cross_fit, "seeds": seeds, **probed(rows, scores, sample, found.sections),
+        "calibration": calibration(rows["tuned"]) if "tuned" in rows else None,
     }  # fmt: skip
 
 

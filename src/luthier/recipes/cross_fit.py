@@ -95,7 +95,7 @@ def cross_fitted(job: Job, resolve_grading: Callable[[Job, Sequence[Question]], 
         if number == 1:
             _say_what_fold_one_says(job, inner)
     for name in arms:
-        write_answers(job.run.arm_answers(name), rows[name])
+        write_answers(job.run.arm_answers(name), rows[name], job.grader_name)
     folds_R = np.repeat(np.arange(1, len(folds) + 1), [len(section.places) for section in folds])
     return Gathered(grader, opening, rows, folds, folds_R, _entry(rows, folds))
 

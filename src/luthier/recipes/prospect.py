@@ -24,6 +24,7 @@ from luthier.recipes.arm_settings import changed
 from luthier.recipes.compare import resolve_grading, sealed_questions
 from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
+from luthier.recipes.grading import grade_also
 from luthier.recipes.job import Job
 from luthier.recipes.opening import enter_look
 from luthier.recipes.plan import resolve_type, write_ledger
@@ -78,6 +79,7 @@ def _looked_ahead(job: Job) -> RunDir:
         clusters = clusters_of(job, [question.row.id for question in asked])
         rows = {name: answer_rows(read_answers(job.run.arm_answers(name))) for name in untuned}
         arms: JsonObject = {name: arm_summary(rows[name], grader, clusters, job.settings) for name in untuned}
+        grade_also(job, arms, rows, clusters)
         _write(job, arms)
     return job.run
 

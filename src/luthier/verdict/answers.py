@@ -16,6 +16,7 @@ from luthier.core.rundir import write_atomically
 from luthier.core.types import FinishReason, Grade, Grader, JsonObject, JsonValue
 from luthier.verdict.stats import Sample, effective_rows, intervals, mean
 
+_GRADER = b"luthier.grader"
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -30,13 +31,17 @@ SCHEMA = pa.schema(
         ("tokens_in", pa.int64()),
         ("tokens_out", pa.int64()),
         ("seconds", pa.float64()),
+        ("confidence", pa.float64()),
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """What one arm answered to one row: `messages` is the history, `answer` the wanted text, `grades` the marks."""
+    """What one arm answered to one row: `messages` is the history, `answer` the wanted text, `grades` the marks.
+
+    `confidence` is the probability that the model gave to its whole answer, None where it is not known.
+    """
 
     id: str
     file: str
@@ -50,6 +55,7 @@ class AnswerRow:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    confidence: float | None = None
 
     @property
     def grade(self) -> Grade:
@@ -77,11 +83,18 @@ def answer_row(entry: Mapping[str, JsonValue]) -> AnswerRow:
     return AnswerRow(messages=messages, grades=grades, **values)  # type: ignore[arg-type]
 
 
-def write_answers(path: Path, rows: Sequence[AnswerRow]) -> None:
-    """Write the rows as Parquet; the file appears whole or not at all."""
+def write_answers(path: Path, rows: Sequence[AnswerRow], grader: str = "") -> None:
+    """Write the rows as Parquet, with the name of their grader; the file appears whole or not at all."""
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row.as_entry() for row in rows], SCHEMA), stream, compression="zstd")
+    table = pa.Table.from_pylist([row.as_entry() for row in rows], SCHEMA).replace_schema_metadata({_GRADER: grader})
+    pq.write_table(table, stream, compression="zstd")
     write_atomically(path, stream.getvalue())
+
+
+def graded_by(path: Path) -> str | None:
+    """Return the grader that gave the grades in a file of answers; None where the file does not say."""
+    found = (pq.read_schema(path).metadata or {}).get(_GRADER)
+    return found.decode() if found else None
 
 
 def read_answers(path: Path) -> pa.Table:

@@ -73,6 +73,14 @@ def key_metrics(metrics: Mapping[str, JsonValue]) -> dict[str, float]:
     return chosen
 
 
+def also_scores(arm: JsonValue) -> dict[str, float]:
+    """Return an arm's scores by the graders that stand beside the first, by their short names where these tell them apart."""
+    found = objects(objects(arm).get("also"))
+    short = {name: name.partition(":")[0] if ".py:" not in name else name for name in found}
+    twice = {one for one in short.values() if list(short.values()).count(one) > 1}
+    return {name if short[name] in twice else short[name]: number(one, "score") for name, one in found.items()}
+
+
 def metric_name(name: str) -> str:
     """Write a metric's name for people."""
     words = {

@@ -13,6 +13,7 @@ from luthier.core.hashing import text_hash
 from luthier.core.rundir import write_atomically
 from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.answers import AnswerRow
+from luthier.verdict.calibration_page import calibration_section
 from luthier.verdict.closer_page import memory_and_distance, weak_spots
 from luthier.verdict.conclude import arm_name, best_rival
 from luthier.verdict.confusion_picture import confusion_picture
@@ -20,6 +21,7 @@ from luthier.verdict.cost_page import what_it_cost
 from luthier.verdict.curves import axis_ends, axis_scale, dot_interval, loss_curves, loss_points
 from luthier.verdict.figures import (
     Scale,
+    also_scores,
     ends,
     key_metrics,
     metric,
@@ -73,6 +75,7 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
         + _learning(verdict, arms, scale, extra)
         + _details(arms, rival, extra)
         + weak_spots(verdict.get("slices"), rival, scale)
+        + calibration_section(verdict.get("calibration"))
         + _examples(rival, extra)
         + what_it_cost(verdict, arms)
         + section("Settings", folded("Every resolved setting, as YAML", preformatted(extra.settings)))
@@ -124,7 +127,7 @@ def _dot_line(name: str, arm: JsonValue, axis: tuple[float, float], scale: Scale
 
 
 def _metrics(arms: JsonObject, extra: ReportInputs) -> str:
-    of_arms = {name: key_metrics(objects(objects(arm)["metrics"])) for name, arm in arms.items()}
+    of_arms = {name: key_metrics(objects(objects(arm)["metrics"])) | also_scores(arm) for name, arm in arms.items()}
     names = list(dict.fromkeys(metric for metrics in of_arms.values() for metric in metrics))
     lines = [
         Line(

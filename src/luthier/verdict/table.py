@@ -9,6 +9,7 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.figures import (
     ARM_NAMES,
     Scale,
+    also_scores,
     duration,
     ends,
     key_metrics,
@@ -47,6 +48,8 @@ def _shown_metrics(arms: Mapping[str, JsonValue]) -> list[str]:
     """Choose the metrics that some arm has and that do not repeat the score."""
     chosen: dict[str, None] = {}
     for arm in arms.values():
+        for name in also_scores(arm):
+            chosen[name] = None
         for name, value in key_metrics(objects(objects(arm)["metrics"])).items():
             if name not in _ONLY_IN_THE_REPORT and value != number(arm, "score"):
                 chosen[name] = None
@@ -54,7 +57,7 @@ def _shown_metrics(arms: Mapping[str, JsonValue]) -> list[str]:
 
 
 def _arm_cells(name: str, arm: JsonValue, metrics: list[str], scale: Scale) -> list[Text]:
-    of_arm = key_metrics(objects(objects(arm)["metrics"]))
+    of_arm = key_metrics(objects(objects(arm)["metrics"])) | also_scores(arm)
     cells = [ARM_NAMES.get(name, name), scale.score(number(arm, "score")), scale.interval(ends(arm))]
     cells += [metric(shown, of_arm[shown]) if shown in of_arm else "" for shown in metrics]
     cells += [f"{number(arm, side):,.0f}" for side in ("tokens_in", "tokens_out")]
