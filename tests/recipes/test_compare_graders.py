@@ -30,7 +30,10 @@ def test_another_grader_grades_the_answers_that_lie_there_and_further_ones_stand
     before = {arm: answers(run, arm) for arm in prompted}
     (tmp_path / "text.json").write_text('{"type": "string"}')
     spec = "length:least=1,most=1,unit=lines"
-    seen = luthier.compare(run, graders=[spec, "json_valid"], schema=tmp_path / "text.json", quiet=True).verdict
+    called = command(
+        "compare", run, "--grader", spec, "--grader", "json_valid", "--schema", tmp_path / "text.json", "--json"
+    )
+    seen = json.loads(called.out)
     assert seen["grader"] == spec and {arm: answers(run, arm) for arm in prompted} == before
     for arm in ARMS:
         one_line = [len(text.strip().splitlines()) == 1 for text in answers(run, arm)]
@@ -40,7 +43,7 @@ def test_another_grader_grades_the_answers_that_lie_there_and_further_ones_stand
     assert "declared as accuracy before the test part was opened" in json.dumps(seen)
     report = (run / "report.html").read_text()
     assert "valid JSON" in report and "json schema" in report
-    again = luthier.compare(run, graders="accuracy", quiet=True).verdict["arms"]
+    again = luthier.compare(run, settings={"compare.grader": "accuracy"}, quiet=True).verdict["arms"]
     first = finished().verdict["arms"]
     assert [again[arm]["metrics"] for arm in ARMS] == [first[arm]["metrics"] for arm in ARMS]
     assert [again[arm]["interval"] for arm in ARMS] == [first[arm]["interval"] for arm in ARMS]
@@ -57,7 +60,9 @@ def test_another_grader_grades_the_answers_that_lie_there_and_further_ones_stand
 def test_a_schema_that_cannot_be_used_is_refused_before_anything_is_done(tmp_path: Path, schema: str, words: str):
     (tmp_path / "shape.json").write_text(schema)
     with pytest.raises(SettingsError, match=words):
-        luthier.compare(finished().path, schema=tmp_path / "shape.json", quiet=True)
+        luthier.compare(
+            finished().path, settings={"compare.also": [f"json_schema:schema={tmp_path}/shape.json"]}, quiet=True
+        )
     assert "also" not in json.loads((finished().path / "verdict.json").read_text())["arms"]["tuned"]
 
 

@@ -1,17 +1,27 @@
 """The answers table keeps every answer whole, and an arm's summary is a function of it alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from luthier.config.settings import Settings
 from luthier.core.errors import RunFolderError
 from luthier.graders.json_fields import Grader
-from luthier.verdict.answers import AnswerRow, answer_row, answer_rows, arm_summary, read_answers, write_answers
+from luthier.verdict.answers import (
+    AnswerRow,
+    answer_row,
+    answer_rows,
+    arm_summary,
+    graded_by,
+    read_answers,
+    write_answers,
+)
 
-COLUMNS = "id file line messages answer completion finish_reason score grades tokens_in tokens_out seconds"
+COLUMNS = "id file line messages answer completion finish_reason score grades tokens_in tokens_out seconds confidence"
 
 
 def rows(count: int = 8) -> list[AnswerRow]:
@@ -53,6 +63,24 @@ def test_the_table_has_the_promised_columns_and_comes_back_whole(tmp_path: Path)
     assert table["line"].to_pylist() == list(range(1, 9))
     assert json.loads(table["messages"][0].as_py())[1]["content"] == "play A0 \u266b"
     assert [path.name for path in tmp_path.iterdir()] == ["tuned.parquet"]
+
+
+def test_the_file_says_who_graded_and_keeps_confidence_where_it_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.parquet"
+    sure = [replace(row, confidence=place / 10 if place else None) for place, row in enumerate(rows())]
+    write_answers(path, sure, "number:tolerance=0.1")
+    assert graded_by(path) == "number:tolerance=0.1"
+    assert answer_rows(read_answers(path)) == sure
+    write_answers(path, rows())
+    assert graded_by(path) is None
+
+
+def test_answers_of_an_earlier_version_are_read_without_confidence(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.parquet"
+    write_answers(path, rows())
+    pq.write_table(pq.read_table(path).drop_columns(["confidence"]).replace_schema_metadata(None), path)
+    assert graded_by(path) is None
+    assert answer_rows(read_answers(path)) == rows()
 
 
 def test_a_row_survives_the_journal_of_an_unfinished_arm() -> None:

@@ -1,7 +1,11 @@
-"""Metrics give the figures of the libraries that papers take them from."""
+"""Metrics give the figures of the libraries that papers take them from.
+
+On ten thousand random cases each: LUTHIER_EXAMPLES=10000 pytest tests/unit/test_graders_oracles.py
+"""
 
 import collections
 import json
+import os
 import re
 import string
 
@@ -47,7 +51,7 @@ PROSE = st.lists(
     max_size=14,
 ).map(" ".join)
 PAIRS = st.lists(st.tuples(PROSE, PROSE), min_size=1, max_size=5)
-few = settings(max_examples=80, deadline=None)
+few = settings(max_examples=int(os.environ.get("LUTHIER_EXAMPLES", "80")), deadline=None)
 
 
 def stored(grader: Grader, pairs: list[tuple[str, str]]) -> list[Grade]:
@@ -67,6 +71,7 @@ def test_bleu_is_that_of_sacrebleu(pairs: list[tuple[str, str]]) -> None:
     assert bleu.Grader().metrics(grades)["bleu"] == pytest.approx(corpus, abs=1e-9)
 
 
+@few
 @given(st.text(max_size=60))
 def test_words_are_cut_as_sacrebleu_cuts_them(text: str) -> None:
     assert bleu_words(text) == BLEU().tokenizer(text.rstrip()).split()
@@ -129,6 +134,7 @@ def squad_has_words(text: str) -> bool:
     return bool(re.sub(r"\b(a|an|the)\b", "", re.sub(rf"[{re.escape(string.punctuation)}]", "", text.lower())).strip())
 
 
+@few
 @given(st.text("abc\u00e9", max_size=40), st.text("abc\u00e9", max_size=40))
 def test_fuzzy_match_is_the_ratio_of_rapidfuzz(left: str, right: str) -> None:
     assert SIMILARITIES["fuzzy_match"](left, right) == pytest.approx(fuzz.ratio(left, right) / 100)
@@ -169,7 +175,7 @@ OBJECTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@few
 @given(VALUES | OBJECTS)
 def test_a_value_conforms_where_jsonschema_says_so(value: object) -> None:
     expected = Draft202012Validator(SCHEMA).is_valid(value)

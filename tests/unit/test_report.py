@@ -1,7 +1,9 @@
 """The verdict in words: the conclusion, the table on the screen, and the report that stands alone."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ from luthier.config.settings import Settings
 from luthier.core.types import JsonObject
 from luthier.graders import accuracy, json_fields
 from luthier.verdict.answers import AnswerRow, arm_summary
+from luthier.verdict.calibration import calibration
 from luthier.verdict.conclude import STARTER_CAUTION, Circumstances, conclude
 from luthier.verdict.cost import Prices, cost_of_arm, earned_back
 from luthier.verdict.curves import Point, axis_ends, loss_curves, loss_points
-from luthier.verdict.figures import duration, memory, scale_of
+from luthier.verdict.figures import duration, memory, objects, scale_of
 from luthier.verdict.overfit import near_and_far
 from luthier.verdict.report import ReportInputs, write_report
 from luthier.verdict.slices import slices
@@ -176,6 +179,24 @@ def test_the_report_shows_every_part(tmp_path: Path, labels: tuple[JsonObject, R
     assert page.count('<div class="example">') == 10 + 2
     assert page.count("<polyline") == 2
     assert page.count('class="dot"') == 2
+
+
+def test_wins_and_losses_stand_side_by_side_and_further_graders_and_confidence_have_their_place(
+    tmp_path: Path, labels: tuple[JsonObject, ReportInputs]
+) -> None:
+    verdict, extra = labels
+    plain = written(tmp_path, verdict, extra)
+    assert plain.count('<dl class="beside">') == 10 + 2 and "Does it know" not in plain
+    arms = objects(verdict["arms"])
+    for arm in map(objects, arms.values()):
+        arm["also"] = {"length:most=3": {"score": 0.123, "interval": [0, 1], "metrics": {}}}
+    sure = [replace(row, confidence=0.5 + place / 100) for place, row in enumerate(extra.answers["tuned"])]
+    page = written(tmp_path, verdict | {"calibration": calibration(sure)}, extra)
+    assert page.count("12.3\u00a0%") + page.count("12.3 %") == 2 and ">length<" in page
+    assert "Does it know when it is right?" in page and page.count("<polyline") == 3
+    shown = Console(width=200, record=True, file=StringIO())
+    shown.print(terminal_table(verdict))
+    assert "12.3 %" in shown.export_text()
 
 
 def test_json_runs_show_their_fields_worst_first(tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ Constrain = Annotated[
     ),
 ]
 Decode = Annotated[str | None, typer.Option(metavar="generate|score", help="Write answers, or score the labels.")]
+Graders = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Who judges, as in `luthier grade`; further ones stand beside the first."),
+]
+SchemaFile = Annotated[
+    str | None, typer.Option(metavar="FILE.json", help="A JSON schema; how many answers conform stands beside.")
+]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds."),
+]
 Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
@@ -203,18 +214,10 @@ def compare(
     margin: Annotated[
         float | None, typer.Option(help="The smallest difference in score that is worth its price.")
     ] = None,
-    grader: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Who judges, as in `luthier grade`; further ones stand beside the first."),
-    ] = None,
-    schema: Annotated[
-        str | None, typer.Option(metavar="FILE.json", help="A JSON schema; how many answers conform stands beside.")
-    ] = None,
+    grader: Graders = None,
+    schema: SchemaFile = None,
     price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds."),
-    ] = None,
+    against: Against = None,
     constrain: Constrain = None,
     decode: Decode = None,
     model: Annotated[str | None, typer.Option(help="With data: the model that would be tuned.")] = None,

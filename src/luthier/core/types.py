@@ -198,7 +198,8 @@ class Prompt:
 class Completion:
     """What a model answered: `text` without the end-of-turn token, `seconds` its share of the batch.
 
-    `log_probability` is that of the whole answer, the end of turn included, among those that it might give; None where unknown.
+    `log_probability` is that of the whole answer, the end of turn included, None where unknown; where decoding is held to a form it
+    is that among the answers of this form, step by step.
     """
 
     row: str

@@ -10,7 +10,6 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.recipes import compare as verdict
 from luthier.recipes import prospect
 from luthier.recipes.api import Run, assignments_of, data_flags, own_bars
-from luthier.recipes.grading import named_graders
 from luthier.recipes.prepare import Source
 from luthier.recipes.voice import Voice
 
@@ -21,8 +20,6 @@ def compare(
     arms: Sequence[str] = (),
     prompts: Sequence[str | Path] = (),
     knowledge: str | Path | None = None,
-    graders: str | Sequence[str] = (),
-    schema: str | Path | None = None,
     margin: float | None = None,
     model: str | Path | None = None,
     input: str | None = None,
@@ -35,13 +32,12 @@ def compare(
     """Make the verdict of a run anew, as `luthier compare` does; given data instead, say before tuning whether it may pay.
 
     `run_or_rows` is a `Run` or the path of its folder; or data as `luthier.run` takes it, and then `model` to `out` are those of
-    `luthier.run`. The first of the `graders` judges, others and a JSON `schema` stand beside it. `settings` are dotted keys such as `{"compare.endpoint.url": "http://localhost:8000/v1"}`. What the arms answered
+    `luthier.run`. `settings` are dotted keys such as `{"compare.endpoint.url": "http://localhost:8000/v1"}`. What the arms answered
     before is not asked again. The result has a `verdict`, or before tuning an `outlook`.
     """
     changes: JsonObject = {
         "compare.arms": [*arms] or None, "compare.prompts": [str(file) for file in prompts] or None,
         "compare.knowledge": None if knowledge is None else str(knowledge), "compare.margin": margin,
-        **named_graders([graders] if isinstance(graders, str) else graders, None if schema is None else str(schema)),
     }  # fmt: skip
     of_data = data_flags(model, input, output, test)
     target = run_or_rows.path if isinstance(run_or_rows, Run) else run_or_rows

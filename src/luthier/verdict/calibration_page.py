@@ -6,7 +6,7 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.figures import number, objects
 from luthier.verdict.page import paragraph, section
 
-_LEFT, _TOP, _SIZE, _BOTTOM = 52.0, 12.0, 300.0, 46.0
+_LEFT, _TOP, _SIZE, _BOTTOM = 66.0, 12.0, 300.0, 46.0
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -41,7 +41,7 @@ def _curve(groups: list[JsonObject]) -> str:
         + f'<line class="ideal" x1="{_x(0):g}" y1="{_y(0):g}" x2="{_x(1):g}" y2="{_y(1):g}"/>'
         + f'<polyline points="{line}"/>{dots}'
         + f'<text x="{_x(0.5):g}" y="{height - 8:g}" text-anchor="middle">how sure it was</text>'
-        + f'<text x="14" y="{_y(0.5):g}" text-anchor="middle" transform="rotate(-90 14 {_y(0.5):g})">right</text></svg>'
+        + f'<text x="10" y="{_y(0.5):g}" text-anchor="middle" transform="rotate(-90 10 {_y(0.5):g})">share that is right</text></svg>'
     )
 
 

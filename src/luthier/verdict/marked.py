@@ -1,4 +1,4 @@
-"""What differs between two texts, word by word, marked for a page."""
+"""What differs between two texts, word by word, marked for a page: what one says instead, and what it leaves out."""
 
 import re
 from difflib import SequenceMatcher
@@ -6,10 +6,11 @@ from html import escape
 
 _PIECES = re.compile(r"\w+|\s+|[^\w\s]")
 _MOST_PIECES = 600
+_LONGEST_GAP = 80
 
 
 def marked(text: str, other: str) -> str:
-    """Return `text` as escaped HTML with the words marked that `other` does not have in their place.
+    """Return `text` as escaped HTML: marked what `other` does not have in its place, struck out what `text` leaves out of it.
 
     Very long texts come without marks: the search takes time with the square of their length.
     """
@@ -18,7 +19,17 @@ def marked(text: str, other: str) -> str:
         return escape(text)
     matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
     return "".join(
-        escape(piece) if kind == "equal" or not piece.strip() else f"<mark>{escape(piece)}</mark>"
-        for kind, start, end, _, _ in matcher.get_opcodes()
-        if (piece := "".join(ours[start:end]))
+        _said(kind, "".join(ours[start:end])) + _left_out(kind, "".join(theirs[first:last]))
+        for kind, start, end, first, last in matcher.get_opcodes()
     )
+
+
+def _said(kind: str, piece: str) -> str:
+    return escape(piece) if kind == "equal" or not piece.strip() else f"<mark>{escape(piece)}</mark>"
+
+
+def _left_out(kind: str, piece: str) -> str:
+    if kind != "insert" or not piece.strip():  # what other words stand in place of is seen by these
+        return ""
+    short = piece if len(piece) <= _LONGEST_GAP else f"{piece[:_LONGEST_GAP]}\u2026"
+    return f"<del>{escape(short)}</del>"

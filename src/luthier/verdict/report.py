@@ -166,7 +166,7 @@ def _examples(rival: str | None, extra: ReportInputs) -> str:
     even = len(pairs) - len(won) - len(lost)
     counts = f"Against the {name} the tuned model won {len(won):,} rows, lost {len(lost):,} and was even on {even:,}."
     return section(
-        "Won and lost", paragraph(f"{counts} Marked is what differs from the wanted answer."),
+        "Won and lost", paragraph(f"{counts} Underlined is what differs from the wanted answer, struck out what is missing from it."),
         _cards(f"Won: {min(_EXAMPLES, len(won))} of {len(won):,}, the widest gaps first", won, name),
         _cards(f"Lost: {min(_EXAMPLES, len(lost))} of {len(lost):,}, the widest gaps first", lost, name),
     )  # fmt: skip
@@ -187,19 +187,24 @@ def _cards(heading: str, pairs: Sequence[tuple[AnswerRow, AnswerRow]], rival: st
 
 
 def _card(ours: AnswerRow, theirs: AnswerRow, rival: str) -> str:
-    shown = {
-        "question": escape(clipped(ours.question, _LONGEST_TEXT)),
-        "wanted": escape(clipped(ours.answer, _LONGEST_TEXT)),
-        "tuned model": marked(clipped(ours.completion, _LONGEST_TEXT), clipped(ours.answer, _LONGEST_TEXT)),
-        rival: marked(clipped(theirs.completion, _LONGEST_TEXT), clipped(theirs.answer, _LONGEST_TEXT)),
-        "row": escape(f"{ours.file}:{ours.line}"),
+    wanted = clipped(ours.answer, _LONGEST_TEXT)
+    asked = {"question": escape(clipped(ours.question, _LONGEST_TEXT)), "wanted": escape(wanted)}
+    beside = {
+        name: marked(clipped(row.completion, _LONGEST_TEXT), wanted)
+        for name, row in (("tuned model", ours), (rival, theirs))
     }
-    terms = "".join(
-        f"<dt{' class=ours' if name == 'tuned model' else ''}>{escape(name)}</dt>"
-        f"<dd>{text or '<span class=faint>nothing</span>'}</dd>"
+    return (
+        f'<div class="example"><dl>{_terms(asked)}</dl><dl class="beside">{_terms(beside)}</dl>'
+        f'<p class="faint">{escape(f"{ours.file}:{ours.line}")}</p></div>'
+    )
+
+
+def _terms(shown: Mapping[str, str]) -> str:
+    return "".join(
+        f"<div><dt{' class=ours' if name == 'tuned model' else ''}>{escape(name)}</dt>"
+        f"<dd>{text or '<span class=faint>nothing</span>'}</dd></div>"
         for name, text in shown.items()
     )
-    return f'<div class="example"><dl>{terms}</dl></div>'
 
 
 def _details(arms: JsonObject, rival: str | None, extra: ReportInputs) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,8 +65,9 @@ def _labels(rows: Sequence[AnswerRow]) -> list[str]:
 def _quarters(lengths: Sequence[int]) -> list[str]:
     """Name each length by its quarter; equal lengths are in one."""
     ends = np.unique(np.quantile(lengths, [0.25, 0.5, 0.75], method="higher"))
-    tops = [*ends.tolist(), max(lengths)]
-    names = [f"up to {top:,.0f} characters" for top in tops[:-1]] + [f"over {tops[-2]:,.0f} characters"]
+    tops = [int(top) for top in ends]
+    between = [f"{low + 1:,} to {high:,} characters" for low, high in pairwise(tops)]
+    names = [f"up to {tops[0]:,} characters", *between, f"over {tops[-1]:,} characters"]
     return [names[int(np.searchsorted(ends, length, side="left"))] for length in lengths]
 
 
