@@ -80,7 +80,9 @@ def _results(verdict: JsonObject) -> list[JsonValue]:
     dataset: JsonObject = {"type": "private", "name": "sealed test rows", "split": "test"}
     sizes: JsonObject = {"rows": _read(verdict, "data", "test"), "clusters": verdict.get("clusters")}
     known: JsonObject = {key: value for key, value in sizes.items() if value is not None}
-    return [{"task": task, "dataset": dataset | ({"args": known} if known else {}), "metrics": metrics}]
+    if known:
+        dataset["args"] = known
+    return [{"task": task, "dataset": dataset, "metrics": metrics}]
 
 
 def _read(verdict: JsonObject, section: str, key: str) -> JsonValue:

@@ -40,7 +40,7 @@ def grade_also(job: Job, arms: JsonObject, rows: Mapping[str, Sequence[AnswerRow
             kept: JsonObject = {key: found[key] for key in ("score", "interval", "metrics")}
             of_arm = arms[arm]
             assert isinstance(of_arm, dict)
-            of_arm["also"] = objects(of_arm.get("also")) | {named.name: kept}
+            of_arm["also"] = {**objects(of_arm.get("also")), named.name: kept}
 
 
 def named_graders(graders: Sequence[str], schema: str | None) -> JsonObject:
