@@ -10,9 +10,9 @@ from tiny_models import tiny_llama
 
 from luthier.core.errors import DataError
 from luthier.core.types import Prompt
+from luthier.data.copied import Extraction, is_copy, learned
 from luthier.generate.constrain import Constrainer, Spans
 from luthier.generate.engine import Engine
-from luthier.generate.spans import Extraction, is_copy, learned
 
 PAIRS = [
     (f"{verb} {what} by {who} at {hour}", {"kind": verb, "loud": hour > 9, "parts": {"what": what, "who": [who, what]}})

@@ -201,6 +201,28 @@ def test_epochs_type_and_layout_go_into_the_plan_and_the_model(tmp_path, data):
     assert job.policy.stock.config._attn_implementation == "sdpa", "packed attention is not set where rows are padded"
 
 
+def test_swapped_values_are_trained_beside_the_rows_and_change_no_fate(tmp_path):
+    names, cities = "Ann Bo Cy Di Ed Fay Gil Hal".split(), "Rome Oslo Bern Riga Kyiv Nice Bari Linz".split()
+    told = [
+        {"text": f"{verb} {name} in {city}", "who": name, "city": city}
+        for verb in ("call", "meet", "see")
+        for name, city in zip(names, cities)
+    ]
+    data = written(tmp_path / "told.jsonl", told)
+    fates, stores = [], []
+    for swaps in (0, 2):
+        change = {"data.output": ["who", "city"], "train.swaps": swaps}
+        job = prepared(tmp_path / str(swaps), data, change)  # type: ignore[arg-type]
+        fates.append([(entry["fate"], entry["trained_tokens"]) for entry in ledger(job)])
+        stores.append(job.rendered("train").store)
+        held_out = {*texts(job, "validation", "test")}
+    plain, more = stores
+    assert fates[0] == fates[1] and len(plain) < len(more) <= 3 * len(plain)
+    assert np.array_equal(plain.lengths, more.lengths[: len(plain)])
+    made = [job.tokenizer.decode(sequence.tokens_L.tolist()) for sequence in job.rendered("train").made]
+    assert made and not [text for text in made if any(f"<|user|>{asked}<|end|>" in text for asked in held_out)]
+
+
 def test_the_adapter_is_made_as_the_settings_say(tmp_path, data):
     lora = {"rank": 3, "alpha": 5, "dropout": 0.25, "targets": ["v_proj"]}
     job = prepared(tmp_path / "run", data, {"train.method": "lora", **{f"train.lora.{k}": v for k, v in lora.items()}})  # type: ignore[dict-item]

@@ -155,6 +155,8 @@ class TrainSettings(Section):
     """Train every weight (full) or added low-rank layers (lora)."""
     lora: LoraSettings = LoraSettings()
     """The settings of the LoRA method."""
+    swaps: NotNegativeFloat = 0.0
+    """For extraction: so many more rows made of each training row, in which copied values give way to those of other rows, in question and answer alike (Dai and Adel 2020, arXiv 2010.11683); they count as rows of an epoch."""
     lr: PositiveFloat | None = None
     """The highest learning rate."""
     lr_multiplier: PositiveFloat | None = None

@@ -21,8 +21,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from luthier.core.errors import RunFailed, SettingsError
 from luthier.core.types import JsonObject
+from luthier.data.copied import Extraction
 from luthier.generate import spans
-from luthier.generate.spans import Extraction
 from luthier.graders.measures.schema import schema_from
 
 LONGEST_SCHEMA = 131_072

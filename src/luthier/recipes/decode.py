@@ -9,10 +9,10 @@ from luthier.config.settings import GenerateSettings
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.types import Completion, Conversation, Message, Prompt, Row
+from luthier.data.copied import learned
 from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, JsonSchema, Matcher, Pattern, Spans
 from luthier.generate.engine import Engine
 from luthier.generate.labels import Label, LabelScorer
-from luthier.generate.spans import learned
 from luthier.graders.json_fields import InvalidJson, parsed
 from luthier.recipes.job import Job
 from luthier.verdict.questions import questions

@@ -5,6 +5,7 @@ again from the folder alone; that is what `resume` rests on.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +24,11 @@ from luthier.core.journal import entries
 from luthier.core.rundir import RunDir, write_atomically
 from luthier.core.types import JsonObject, Part, Rendered, Row
 from luthier.data.loader import SequenceStore
+from luthier.data.normal import question
 from luthier.data.problems import RowProblem
 from luthier.data.render import Renderer, render_all
 from luthier.data.store import count_stored, read_stored
+from luthier.data.swaps import asked_key, swapped
 from luthier.kernels import attention
 from luthier.models import adapters
 from luthier.models.load import (
@@ -48,16 +51,17 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 @dataclass
 class RenderedPart:
-    """One part as token sequences, with the rows that could not be rendered."""
+    """One part as token sequences, with the rows that could not be rendered; `made` are sequences of rows that nobody gave."""
 
     rows: list[Row]
     sequences: list[Rendered]
     problems: dict[str, RowProblem]
+    made: Sequence[Rendered] = ()
 
     @cached_property
     def store(self) -> SequenceStore:
-        """The sequences as flat arrays."""
-        return SequenceStore(self.sequences)
+        """The sequences as flat arrays, made ones behind the others."""
+        return SequenceStore([*self.sequences, *self.made])
 
 
 class Job(Desk):
@@ -145,8 +149,19 @@ class Job(Desk):
                 else:
                     rows.append(row)
                     sequences += result
-            self._rendered[part] = RenderedPart(rows, sequences, problems)
+            made = self._made(rows) if part == "train" and self.settings.train.swaps else []
+            self._rendered[part] = RenderedPart(rows, sequences, problems, made)
         return self._rendered[part]
+
+    def _made(self, rows: Sequence[Row]) -> list[Rendered]:
+        """Render the rows that `train.swaps` makes of the training rows; none asks what a held-out row asks."""
+        held: tuple[Part, ...] = ("validation", "test")
+        kept = [part for part in held if self.run.part(part).exists()]
+        held_out = {asked_key(question(row)) for part in kept for row in self.rows(part)}
+        made = swapped(rows, self.settings.train.swaps, self.settings.seed, held_out)
+        self.voice.say(f"{len(made):,} more training rows made by swapping copied values (train.swaps)")
+        found = [result for _, result in render_all(made, self.renderer, "sft")]
+        return [sequence for result in found if not isinstance(result, RowProblem) for sequence in result]
 
     def base_model(self) -> PreTrainedModel:
         """Load the model as it is before training."""

@@ -1,0 +1,40 @@
+"""The sections of docs/experiments/verdicts.md, made from the verdicts of the runs; see bench/verdicts.py."""
+
+from luthier.core.types import JsonObject
+from luthier.verdict.figures import ARM_NAMES, duration, ends, key_metrics, metric, metric_name, objects, scale_of
+
+_MOST_METRICS = 4
+
+
+def section(verdict: JsonObject | None) -> str:
+    """Return one task: the command, what became of the rows, the arms, and what the verdict says."""
+    if verdict is None:
+        return "Not run yet."
+    data = objects(verdict["data"])
+    measured = objects(verdict["measured"])
+    rows = f"{data['train']:,} training, {data['validation']:,} validation and {data['test']:,} test rows; trained in {duration(float(measured['seconds']))}."
+    said = [f"> {verdict[key]}" for key in ("because", "next") if verdict.get(key)]
+    return "\n\n".join([f"    {verdict['command']}", rows, _arms(verdict), "\n>\n".join(said)])
+
+
+def _arms(verdict: JsonObject) -> str:
+    scale = scale_of(str(verdict["grader"]), bool(verdict.get("lower_is_better")))
+    arms = objects(verdict["arms"])
+    metrics: list[str] = []
+    for arm in arms.values():
+        metrics += [name for name in key_metrics(objects(objects(arm)["metrics"])) if name not in metrics]
+    metrics = metrics[:_MOST_METRICS]
+    lines = [
+        "| arm | "
+        + " | ".join([f"{scale.name} (95 % interval)", *map(metric_name, metrics), "tokens in", "time"])
+        + " |",
+        "|---" * (len(metrics) + 4) + "|",
+    ]
+    for name, arm in arms.items():
+        one = objects(arm)
+        known = key_metrics(objects(one["metrics"]))
+        cells = [ARM_NAMES.get(name, name), f"{scale.score(float(str(one['score'])))} ({scale.interval(ends(arm))})"]
+        cells += [str(metric(shown, known[shown])) if shown in known else "" for shown in metrics]
+        cells += [f"{one['tokens_in']:,.0f}", duration(float(str(one["seconds"])))]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
