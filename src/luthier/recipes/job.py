@@ -155,9 +155,11 @@ class Job(Desk):
 
     def _made(self, rows: Sequence[Row]) -> list[Rendered]:
         """Render the rows that `train.swaps` makes of the training rows; none asks what a held-out row asks."""
-        held: tuple[Part, ...] = ("validation", "test")
-        kept = [part for part in held if self.run.part(part).exists()]
-        held_out = {asked_key(question(row)) for part in kept for row in self.rows(part)}
+        parts: tuple[Part, ...] = ("validation", "test")
+        held_out: set[bytes] = set()
+        for part in parts:
+            if self.run.part(part).exists():
+                held_out.update(asked_key(question(row)) for row in self.rows(part))
         made = swapped(rows, self.settings.train.swaps, self.settings.seed, held_out)
         self.voice.say(f"{len(made):,} more training rows made by swapping copied values (train.swaps)")
         found = [result for _, result in render_all(made, self.renderer, "sft")]
