@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from command import luthier as command
+from huggingface_hub import ModelCard
 from small_run import finished, needs_starter
 
 import luthier
@@ -45,6 +46,28 @@ def test_another_grader_grades_the_answers_that_lie_there_and_further_ones_stand
     assert "valid JSON" in report and "json schema" in report
     again = luthier.compare(run, settings={"compare.grader": "accuracy"}, quiet=True).verdict
     assert _measured(again) == _measured(finished().verdict)
+
+
+def test_the_card_of_the_package_registers_the_verdict_as_it_is_now(tmp_path: Path):
+    run = copy_of_run(tmp_path)
+    assert _registered(run / "package" / "README.md") == _of_the_tuned_arm(finished().verdict)
+    seen = luthier.compare(run, settings={"compare.grader": "length:least=1,most=1,unit=lines"}, quiet=True).verdict
+    assert _of_the_tuned_arm(seen) != _of_the_tuned_arm(finished().verdict)
+    for path in ("package/README.md", "card.md"):
+        assert _registered(run / path) == _of_the_tuned_arm(seen), path
+
+
+def _registered(card: Path) -> dict:
+    """The figures in a card, as the hub's own reader finds them."""
+    results = ModelCard.load(card).data.eval_results
+    assert results
+    return {one.metric_name: one.metric_value for one in results}
+
+
+def _of_the_tuned_arm(verdict: dict) -> dict:
+    tuned = verdict["arms"]["tuned"]
+    numbers = {name: value for name, value in tuned["metrics"].items() if isinstance(value, int | float)}
+    return {"score": tuned["score"], **numbers}
 
 
 def _measured(verdict: dict) -> list:

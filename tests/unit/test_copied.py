@@ -8,6 +8,7 @@ import pytest
 
 from luthier.core.types import JsonObject, JsonValue
 from luthier.graders.json_fields import Grader
+from luthier.verdict import copied
 from luthier.verdict.arms.classical import Arm
 from luthier.verdict.copied import Field, fitted
 from luthier.verdict.tagger import Example, Span, Tagger, words
@@ -95,6 +96,14 @@ def test_what_is_no_copy_is_left_alone(values: list[JsonValue]) -> None:
     assert fitted(["call Abba please"] * 40, wanted, [""] * 40, (), 0) is None
     yes: list[JsonObject] = [{"x": "yes"}] * 40
     assert fitted(["yes or no or Abba"] * 40, yes, [""] * 40, ["x"], 0) is None
+
+
+def test_of_many_words_as_many_are_learned_from_as_take_seconds() -> None:
+    questions = ["word " * 400 + f"from {CITIES[n % 6]}" for n in range(1_000)]
+    drawn = copied._drawn(questions, 0)
+    assert 150_000 <= sum(len(found) for found in drawn.values()) < 151_000
+    assert list(drawn) == sorted(drawn) and drawn.keys() != copied._drawn(questions, 1).keys()
+    assert copied._drawn(questions[:9], 0).keys() == set(range(9))
 
 
 def test_the_same_rows_and_seed_give_the_same_tags() -> None:

@@ -20,6 +20,7 @@ from luthier.recipes.arm_settings import changed
 from luthier.recipes.cross_fit import Gathered, cross_fitted
 from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
+from luthier.recipes.export import write_card
 from luthier.recipes.grading import grade_also
 from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
@@ -52,6 +53,8 @@ def compare(path: Path, voice: Voice, changes: JsonObject | None = None, assignm
         if changes or assignments:
             job.resolve({})
         compare_stage(job)
+        if folder.done("export"):
+            write_card(job)
         if folder.done("report"):
             report_stage(job)
     return folder

@@ -51,6 +51,15 @@ def export_stage(job: Job) -> None:
     _export(job, job.settings.export.format, job.run.package)
 
 
+def write_card(job: Job) -> None:
+    """Write the card anew, in the run and in its package, so that it registers what the verdict says now."""
+    assert job.settings.export.format
+    text = _card(job, job.settings.export.format, None if job.settings.model.init else job.base_name)
+    for path in (job.run.card, job.run.package / "README.md"):
+        if path.exists():
+            write_atomically(path, text.encode())
+
+
 def _export(job: Job, format: Format, out: Path) -> JsonObject:
     model = job.tuned_model()
     base = None if job.settings.model.init else job.base_name

@@ -8,16 +8,18 @@ from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from typing import NamedTuple
 
+from luthier.core.hashing import generator
 from luthier.core.types import JsonObject, JsonValue
 from luthier.verdict.tagger import Example, Span, Tagger, Word, words
 
 Path = tuple[str, ...]
 
-_MOST_FIELDS = 60
+_MOST_FIELDS = 48
 _FEWEST_VALUES = 3
 # A field of which one value in five is not in the question is no copy of it.
 _COPIED = 0.8
-_MOST_ROWS = 20_000
+# Words to learn from; they take a quarter of a minute on one core.
+_MOST_WORDS = 150_000
 
 
 class Field(NamedTuple):
@@ -82,10 +84,10 @@ def fitted(
 
     `hints` say what is known of each question beforehand, and will be known of those that are asked.
     """
-    rows = list(zip(questions, answers, hints, strict=True))[:_MOST_ROWS]
-    told = [words(question) for question, _, _ in rows]
+    told = _drawn(questions, seed)
+    rows = [(questions[place], answers[place], hints[place]) for place in told]
     leaves = [[leaf for leaf in _leaves(answer) if leaf.path[0] not in apart] for _, answer, _ in rows]
-    places = [_placed(found, of_row) for found, of_row in zip(told, leaves, strict=True)]
+    places = [_placed(found, of_row) for found, of_row in zip(told.values(), leaves, strict=True)]
     fields = _copied(leaves, places)
     if not fields:
         return None
@@ -96,9 +98,21 @@ def fitted(
             for leaf, place in zip(of_row, of_places, strict=True)
             if place and leaf.path in number_of
         ])
-        for found, of_row, of_places, (_, _, hint) in zip(told, leaves, places, rows, strict=True)
+        for found, of_row, of_places, (_, _, hint) in zip(told.values(), leaves, places, rows, strict=True)
     ]  # fmt: skip
     return CopiedFields(fields, Tagger(examples, len(fields), seed), _always_there([answer for _, answer, _ in rows]))
+
+
+def _drawn(questions: Sequence[str], seed: int) -> dict[int, list[Word]]:
+    """Return the words of the questions by their places; of as many as hold 150,000, drawn by the seed, where there are more."""
+    drawn: dict[int, list[Word]] = {}
+    num_words = 0
+    for place in generator(seed, "copied fields").permutation(len(questions)).tolist():
+        drawn[place] = words(questions[place])
+        num_words += len(drawn[place])
+        if num_words >= _MOST_WORDS:
+            break
+    return {place: drawn[place] for place in sorted(drawn)}
 
 
 def _copied(leaves: Sequence[Sequence[_Leaf]], places: Sequence[Sequence[tuple[int, int] | None]]) -> list[Field]:
