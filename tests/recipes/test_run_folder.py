@@ -50,7 +50,7 @@ def test_the_columns_of_ledger_and_answers_are_these():
     for answers in (path / "answers").glob("*.parquet"):
         assert pq.read_schema(answers).names == [
             "id", "file", "line", "messages", "answer", "completion", "finish_reason", "score", "grades",
-            "tokens_in", "tokens_out", "seconds",
+            "tokens_in", "tokens_out", "seconds", "confidence",
         ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def test_groups_are_of_like_size_from_least_to_most_sure() -> None:
     assert [group["rows"] for group in groups] == [10] * 10  # type: ignore[index,call-overload]
     assert [group["right"] for group in groups] == [0] * 5 + [1] * 5  # type: ignore[index,call-overload]
     assert [group["confidence"] for group in groups] == pytest.approx([0.045 + n / 10 for n in range(10)])  # type: ignore[index,call-overload]
-    assert found["right_among_surest"] == {"25%": 1, "50%": 1, "75%": pytest.approx(2 / 3), "100%": 0.5}
+    assert found["right_among_surest"] == {"quarter": 1, "half": 1, "three_quarters": pytest.approx(2 / 3), "all": 0.5}
     away = [abs(0.045 + n / 10 - (n >= 5)) for n in range(10)]
     assert found["error"] == pytest.approx(np.mean(away))
 

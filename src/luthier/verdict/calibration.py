@@ -14,6 +14,7 @@ from luthier.verdict.answers import AnswerRow
 
 _MOST_GROUPS = 10
 _FEWEST_IN_GROUP = 10
+_SHARES = {"quarter": 0.25, "half": 0.5, "three_quarters": 0.75, "all": 1.0}
 # Nobody is asked to trust a curve of a few rows.
 FEWEST = 30
 
@@ -36,6 +37,6 @@ def calibration(rows: Sequence[AnswerRow]) -> JsonObject | None:
     ]
     apart = sum(len(group) * abs(float(sure_R[group].mean() - right_R[group].mean())) for group in groups)
     surest: JsonObject = {
-        f"{share:.0%}": float(right_R[order[len(order) - max(1, round(share * len(order))) :]].mean()) for share in (0.25, 0.5, 0.75, 1)
-    }  # fmt: skip
+        name: float(right_R[order[len(order) - round(share * len(order)) :]].mean()) for name, share in _SHARES.items()
+    }
     return {"rows": len(known), "groups": found, "error": apart / len(known), "right_among_surest": surest}

@@ -19,8 +19,8 @@ def calibration_section(found: JsonValue) -> str:
     surest = objects(calibration["right_among_surest"])
     right = {share: f"{100 * number(surest, share):.1f} %" for share in surest}
     words = (
-        f"The half of the answers that the tuned model was surest of is right in {right['50%']}, the surest quarter in {right['25%']}, all "
-        f"of them in {right['100%']}. Its probability of an answer is off by {100 * number(calibration, 'error'):.1f} points on average "
+        f"The half of the answers that the tuned model was surest of is right in {right['half']}, the surest quarter in {right['quarter']}, all "
+        f"of them in {right['all']}. Its probability of an answer is off by {100 * number(calibration, 'error'):.1f} points on average "
         f"({number(calibration, 'rows'):,.0f} answers; right means a full score)."
     )
     note = (
