@@ -189,10 +189,15 @@ def test_wins_and_losses_stand_side_by_side_and_further_graders_and_confidence_h
     assert plain.count('<dl class="beside">') == 10 + 2 and "Does it know" not in plain
     arms = objects(verdict["arms"])
     for arm in map(objects, arms.values()):
+        ends: JsonObject = {"accuracy_interval": [0.7, 0.9], "kappa_interval": [0.5, 0.7]}
+        arm["metrics"] = {**objects(arm["metrics"]), "agreement": {"rows": 50, "accuracy": 0.8, "kappa": 0.6, **ends}}
         arm["also"] = {"length:most=3": {"score": 0.123, "interval": [0, 1], "metrics": {}}}
     sure = [replace(row, confidence=0.5 + place / 100) for place, row in enumerate(extra.answers["tuned"])]
     page = written(tmp_path, verdict | {"calibration": calibration(sure)}, extra)
     assert page.count("12.3\u00a0%") + page.count("12.3 %") == 2 and ">length<" in page
+    assert (
+        page.count("agrees with people on 80.0\u00a0% of 50 labelled rows (70.0 to 90.0); Cohen&#x27;s kappa 0.60") == 1
+    )
     assert "Does it know when it is right?" in page and page.count("<polyline") == 3
     shown = Console(width=200, record=True, file=StringIO())
     shown.print(terminal_table(verdict))

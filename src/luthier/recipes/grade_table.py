@@ -8,7 +8,7 @@ from rich.text import Text
 
 from luthier.core.types import JsonObject, JsonValue
 from luthier.graders.making.describe import GraderHelp
-from luthier.verdict.figures import ends, key_metrics, metric, metric_name, number, objects, scale_of
+from luthier.verdict.figures import agreement_words, ends, key_metrics, metric, metric_name, number, objects, scale_of
 
 _MOST_METRICS = 6
 _MOST_NOTES = 5
@@ -58,6 +58,8 @@ def _metrics(one: JsonObject) -> str:
 def _notes(one: JsonObject) -> Iterator[str]:
     """Say what stands out among the metrics that are more than one number."""
     metrics = objects(one["metrics"])
+    if agreement := agreement_words(metrics):
+        yield f"  {agreement}"
     for pair in _objects(metrics.get("confusions"))[:_MOST_NOTES]:
         yield f"  {pair['times']} times {pair['wanted']!r} was answered with {_cut(str(pair['predicted']))!r}"
     for name, times in list(objects(metrics.get("faults")).items())[:_MOST_NOTES]:

@@ -81,6 +81,21 @@ def also_scores(arm: JsonValue) -> dict[str, float]:
     return {name if short[name] in twice else short[name]: number(one, "score") for name, one in found.items()}
 
 
+def agreement_words(metrics: Mapping[str, JsonValue]) -> str:
+    """Say how far a judge agrees with the people who labelled rows; empty where that was not measured."""
+    found = objects(metrics.get("agreement"))
+    if not found:
+        return ""
+    share, kappa = (found[f"{name}_interval"] for name in ("accuracy", "kappa"))
+    assert isinstance(share, list) and isinstance(kappa, list)
+    low, high = (100 * float(str(end)) for end in share)
+    least, most = (float(str(end)) for end in kappa)
+    return (
+        f"The judge agrees with people on {100 * number(found, 'accuracy'):.1f} % of {number(found, 'rows'):,.0f} labelled rows "
+        f"({low:.1f} to {high:.1f}); Cohen's kappa {number(found, 'kappa'):.2f} ({least:.2f} to {most:.2f})."
+    )
+
+
 def metric_name(name: str) -> str:
     """Write a metric's name for people."""
     words = {

@@ -21,6 +21,7 @@ from luthier.verdict.cost_page import what_it_cost
 from luthier.verdict.curves import axis_ends, axis_scale, dot_interval, loss_curves, loss_points
 from luthier.verdict.figures import (
     Scale,
+    agreement_words,
     also_scores,
     ends,
     key_metrics,
@@ -137,6 +138,8 @@ def _metrics(arms: JsonObject, extra: ReportInputs) -> str:
         for arm, metrics in of_arms.items()
     ]
     notes = [paragraph(f"The {arm_name(arm)}: {note}", "faint") for arm, note in extra.notes.items()]
+    agreements = dict.fromkeys(agreement_words(objects(objects(arm)["metrics"])) for arm in arms.values())
+    notes += [paragraph(words, "faint") for words in agreements]
     return (table(["arm", *map(metric_name, names)], lines) if names else "") + "".join(notes)
 
 
