@@ -2,7 +2,7 @@
 
 from statistics import mean
 
-from pages import with_block
+from pages import table, with_block
 
 from luthier.core.types import JsonObject
 
@@ -38,7 +38,7 @@ def cleaning(draws: JsonObject) -> str:
         rows.append(
             [draw, f"{told['wrong']:,}", f"{told['proposed']:,}", hits, f"{told['recall']:.2f}", f"{told['mended']:,}"]
         )
-    return _table(rows)
+    return table(rows)
 
 
 def one_draw(found: JsonObject) -> str:
@@ -53,7 +53,7 @@ def one_draw(found: JsonObject) -> str:
     for one in found["differences"]:
         points = f"{100 * one['value']:+.1f} {_ends(one['interval'], '+')}"
         differences.append([f"`{one['a']}` less `{one['b']}`", points, one["outcome"]])
-    return f"{_table(arms)}\n\n{_table(differences)}"
+    return f"{table(arms)}\n\n{table(differences)}"
 
 
 def all_draws(draws: JsonObject) -> str:
@@ -66,14 +66,9 @@ def all_draws(draws: JsonObject) -> str:
     rows = [["points over `dirty`", *(f"draw {draw}" for draw in draws), "mean"]]
     for arm, gain in gains.items():
         rows.append([f"`{arm}`", *(f"{gain[draw]:+.1f}" for draw in draws), f"{mean(gain.values()):+.1f}"])
-    return _table(rows)
+    return table(rows)
 
 
 def _ends(ends: list[float], sign: str = "") -> str:
     low, high = (f"{100 * end:{sign}.1f}" for end in ends)
     return f"({low} to {high})"
-
-
-def _table(rows: list[list[str]]) -> str:
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])

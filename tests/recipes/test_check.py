@@ -197,6 +197,40 @@ def test_a_secret_is_quoted_by_no_check_and_stands_in_no_report(tmp_path: Path):
     assert card not in called.out and card not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+def test_no_check_quotes_private_values_whatever_it_has_to_say(tmp_path: Path):
+    words = [f"{a}{b}" for a in "bcdfghjklmnprst" for b in ("alo", "emi", "iru", "ona", "upe", "ade", "ito")]
+    asked = [" ".join(words[(n * step + step) % 105] for step in range(1, 61, 2)) for n in range(150)]
+    private = ("card 4111 1111 1111 1111", "anna.kern@example-mail.org", "call +49 30 5551234 7")
+    plain = [{"text": text, "label": f"queue {n % 3}"} for n, text in enumerate(asked)]
+    near = [{"text": f"{text} {private[n % 3]}", "label": f"queue {n % 3}"} for n, text in enumerate(asked[:30])]
+    contrary = [{"text": f"{asked[n]} {private[1]}", "label": f"queue {(n + 1) % 3}"} for n in range(30)]
+    rare = [
+        {"text": f"{text[::-1]} {private[n % 2]}", "label": f"ask {private[1]}"} for n, text in enumerate(asked[:8])
+    ]
+    said = [*plain, *near, *contrary, *rare]
+    path = write(tmp_path / "rows.jsonl", said)
+    shown = luthier("check", path, "--report", tmp_path / "page.html")
+    told = luthier("check", path, "--json")
+    checks = {finding["check"] for finding in json.loads(told.out)["findings"]}
+    assert checks >= {"near_duplicates", "contradictions", "private", "coverage"}, shown.out
+    for text in (shown.out, told.out, (tmp_path / "page.html").read_text(encoding="utf-8")):
+        assert not [
+            piece for piece in ("4111", "1111", "anna", "example-mail", "example mail", "5551234") if piece in text
+        ]
+
+
+def test_the_report_shows_before_and_after_of_a_doubted_label(tmp_path: Path):
+    words = [f"{a}{b}" for a in "bcdfghjklm" for b in ("alo", "emi", "iru", "ona", "upe", "ade")]
+    asked = [" ".join(words[(n * step) % 30 + 30 * (n % 2)] for step in (1, 7, 11, 13, 17, 19)) for n in range(160)]
+    said = [{"text": f"{text} {n}", "label": "parcel" if n % 2 else "money"} for n, text in enumerate(asked)]
+    for wrong in range(0, 160, 7):
+        said[wrong]["label"] = "money" if wrong % 2 else "parcel"
+    path = write(tmp_path / "rows.jsonl", said)
+    luthier("check", path, "--report", tmp_path / "page.html", *only("label_errors"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("after the fix") >= 5  # the most doubted, under their own finding and under the estimate
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_look_at_once_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int

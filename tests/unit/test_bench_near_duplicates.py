@@ -28,6 +28,16 @@ def test_near_leaks_are_taken_out_and_reported_by_band_of_likeness(monkeypatch: 
     assert all(int(hits) >= 0.99 * int(total) > 50 for low, (hits, total) in bands.items() if float(low) >= 0.85)
 
 
+def test_the_page_shows_the_result_that_is_kept(monkeypatch: pytest.MonkeyPatch):
+    made = bench("near_duplicates", monkeypatch)
+    page, found = made.PAGE.read_text(encoding="utf-8"), json.loads(made.RESULT.read_text(encoding="utf-8"))
+    assert page == made.with_tables(page, found), "bring it up to date with: python bench/near_duplicates.py --page"
+    assert found["pairs"] == 10_000 and set(found["texts"]) == set(made.TEXTS)
+    for finders in found["texts"].values():
+        assert {"luthier", "leaks", "datasketch", "rensa"} <= {one["finder"] for one in finders}
+        assert all(one["recall"] > 0.99 and one["precision"] == 1 for one in finders), "what is compared finds as much"
+
+
 @pytest.mark.skipif(not TASKS.is_dir(), reason="../shared/data/tasks is not here")
 @pytest.mark.parametrize("file", ["banking77/train.jsonl", "gsm8k/train.jsonl"])
 def test_every_drawn_pair_was_judged(file: str, monkeypatch: pytest.MonkeyPatch):

@@ -163,7 +163,13 @@ class _Words:
         """Return what a check found, with the places of all rows that it names."""
         places = {id: self._places[id] for finding in findings for id in finding.rows}
         drawn = check.cluster_map() if isinstance(check, Charting) else None
-        return Found(tuple(findings), places, dict(self._excerpts(check, findings)), drawn)
+        excerpts: dict[str, Excerpt] = {}
+        for id, words in self._excerpts(check, findings):
+            if (
+                id not in excerpts or excerpts[id].after is None
+            ):  # of several findings that name a row one may know a repair
+                excerpts[id] = words
+        return Found(tuple(findings), places, excerpts, drawn)
 
     def _excerpts(self, check: Check, findings: list[Finding]) -> Iterator[tuple[str, Excerpt]]:
         shown: Counter[tuple[str, str]] = Counter()

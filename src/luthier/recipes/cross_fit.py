@@ -202,6 +202,7 @@ def _let_all_be_trained(job: Job, table: pa.Table, fold_at: dict[int, int]) -> N
     """Write the parts anew, with the rows of the test part in training, and the fold of each row beside its cluster."""
     parts: list[Part | None] = ["train" if part == "test" else part for part in table["part"].to_pylist()]
     _write_parts(job, job.run, parts)
+    job.forget_rendered()
     folds = pa.array([fold_at.get(place) for place in range(len(parts))], pa.int64())
     changed = _with_parts(table.select([name for name in table.column_names if name != "fold"]), parts)
     certificate: JsonObject = json.loads(job.run.certificate.read_text(encoding="utf-8"))

@@ -198,6 +198,10 @@ class Job(Desk):
             policy.model.train()
         return policy
 
+    def forget_rendered(self) -> None:
+        """Let the sequences go, where rows were dealt to other parts than those that they were made for."""
+        self._rendered.clear()
+
     def forget_policy(self) -> None:
         """Let the memory of the trained model go; `tuned_model` loads its best weights."""
         self.__dict__.pop("policy", None)

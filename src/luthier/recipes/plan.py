@@ -4,7 +4,6 @@ Everything that the user left open is chosen here and written back to config.yam
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 import torch
@@ -13,7 +12,7 @@ from luthier.core.errors import DataError, ProofFailed, ResourceError, SettingsE
 from luthier.core.hardware import hardware
 from luthier.core.journal import entries
 from luthier.core.rundir import write_json
-from luthier.core.types import PARTS, JsonObject, Rendered
+from luthier.core.types import PARTS, JsonObject
 from luthier.data.ledger import Ledger
 from luthier.data.loader import Batch, Layout, SequenceStore, steps_of_epoch
 from luthier.kernels.rates import faster_dtype
@@ -22,6 +21,7 @@ from luthier.models.sizes import AVERAGES, Memory
 from luthier.recipes.fitting import Leeway, fit, here, shape
 from luthier.recipes.job import Job, RenderedPart
 from luthier.recipes.layout import batch_to_prove, resolve_layout
+from luthier.recipes.measure import lengths_by_row
 from luthier.recipes.pace import first_batches, first_epoch, measured
 from luthier.train import rule
 from luthier.verdict.choose import choose_grader
@@ -65,7 +65,7 @@ def write_ledger(job: Job) -> None:
     """Account for every input row: the part it went to and its tokens, or the rule that kept it out."""
     ledger = Ledger()
     rendered = {part: job.rendered(part) for part in PARTS}
-    tokens = {part: _tokens_by_row(rendered[part].sequences) for part in PARTS}
+    lengths = {part: lengths_by_row(rendered[part].sequences) for part in PARTS}
     num_rows = 0
     for entry in entries(job.run.rejected):
         ledger.add(entry["id"], entry["file"], entry["line"], "dropped", rule=entry["rule"])  # type: ignore[arg-type]
@@ -78,10 +78,10 @@ def write_ledger(job: Job) -> None:
         elif (problem := rendered[part].problems.get(entry["id"])) is not None:
             ledger.add(*row, "dropped", rule=problem.rule, cluster=str(entry["cluster"]))
         else:
-            count = tokens[part][entry["id"]]
+            length = lengths[part][entry["id"]]
             ledger.add(
-                *row, "truncated" if count.lost else part, rule="truncated" if count.lost else None, part=part, cluster=str(entry["cluster"]),
-                tokens=count.tokens, trained_tokens=count.trained, lost_tokens=count.lost,
+                *row, "truncated" if length.lost else part, rule="truncated" if length.lost else None, part=part, cluster=str(entry["cluster"]),
+                tokens=length.tokens, trained_tokens=length.trained, lost_tokens=length.lost,
             )  # fmt: skip
     ledger.check(num_rows)
     ledger.write(job.run.ledger)
@@ -91,23 +91,6 @@ def write_ledger(job: Job) -> None:
         raise DataError(
             "no training row can be rendered with this model's chat template:\n  " + _first_problems(rendered["train"])
         )
-
-
-@dataclass
-class _Count:
-    tokens: int = 0
-    trained: int = 0
-    lost: int = 0
-
-
-def _tokens_by_row(sequences: list[Rendered]) -> dict[str, _Count]:
-    counts: dict[str, _Count] = {}
-    for sequence in sequences:
-        count = counts.setdefault(sequence.row, _Count())
-        count.tokens += len(sequence.tokens_L)
-        count.trained += sequence.num_trained
-        count.lost += sequence.lost_tokens
-    return counts
 
 
 def _say_problems(job: Job, part: str, rendered: RenderedPart) -> None:

@@ -21,7 +21,7 @@ from luthier.recipes.cross_fit import plan_with_folds
 from luthier.recipes.environment import environment
 from luthier.recipes.export import export_stage
 from luthier.recipes.job import Job
-from luthier.recipes.measure import ModelRuler
+from luthier.recipes.measure import ModelRuler, rendered_lengths
 from luthier.recipes.preflight import preflight
 from luthier.recipes.prepare import Source, check_stage, name_of, read_stage, split_stage
 from luthier.recipes.report import report_stage
@@ -82,7 +82,7 @@ def _whole_road(source: Source | None) -> list[Stage]:
     return [
         ("read", lambda job: read_stage(job, source)),
         ("split", split_stage),
-        ("check", lambda job: check_stage(job, ModelRuler(job))),
+        ("check", lambda job: check_stage(job, ModelRuler(job, rendered_lengths(job)))),
         ("plan", plan_with_folds),
         ("train", train_stage),
         ("compare", compare_stage),

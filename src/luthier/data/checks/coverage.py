@@ -20,7 +20,7 @@ from luthier.data.answers_kind import Labels, spelling_key
 from luthier.data.checking import Context, Dimension
 from luthier.data.cluster_map import ClusterMap, Spot
 from luthier.data.edge_cases import EDGE_CASES, edge_cases
-from luthier.data.gathered import shown
+from luthier.data.gathered import covered, shown
 from luthier.data.learning_curve import Curve, learning_curve
 from luthier.data.normal import answer, normalized, question
 from luthier.data.regions import LONGEST_TEXT, Regions, find_regions
@@ -74,7 +74,7 @@ class Check:
             self._edges[side][name] += 1
             self._example.setdefault((side, name), position)
         if self._samples[side].wants(row.id):
-            self._samples[side].add(row.id, _Sample(position, normalized(asked)[:LONGEST_TEXT], said))
+            self._samples[side].add(row.id, _Sample(position, normalized(covered(asked[:LONGEST_TEXT])), said))
         return ()
 
     def end(self) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ class Check:
             if len(at) < min(_FEW_ROWS, 0.2 * total / len(rows["train"]))
         )
         if few:
-            named = [f"{written[key]!r} ({count})" for count, key in few]
+            named = [f"{shown(written[key])} ({count})" for count, key in few]
             positions = [position for _, key in few for position in rows["train"][key]]
             yield self._finding(
                 "rare-label", "warning", 0.8, positions,
@@ -147,7 +147,7 @@ class Check:
         if len(rows["train"]) > 1 and len(most) > _DOMINANT * total:
             yield self._finding(
                 "dominant-label", "warning", 0.9, (),
-                f"{len(most) / total:.0%} of the training rows say {written[key]!r}: who always says it is right as often.",
+                f"{len(most) / total:.0%} of the training rows say {shown(written[key])}: who always says it is right as often.",
                 "Judge by F1 instead of accuracy, and add rows of the other labels.",
             )  # fmt: skip
         yield from self._one_sided(
@@ -271,7 +271,7 @@ def _advice(curve: Curve) -> str:
 
 
 def _named(what: str, name: str) -> str:
-    return repr(name) if what == "label" else f"questions {name}"
+    return shown(name) if what == "label" else f"questions {name}"
 
 
 def _counted(count: int, one: str, many: str) -> str:

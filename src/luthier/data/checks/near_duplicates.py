@@ -22,6 +22,7 @@ from luthier.core.types import Finding, Repair, Row
 from luthier.data.checking import Context, Dimension
 from luthier.data.cluster import Links, link
 from luthier.data.deal import OVERLAPS
+from luthier.data.gathered import covered
 from luthier.data.normal import answer, normalized, question, text_key
 from luthier.data.shingles import FORM_SAMPLE, find_form
 
@@ -77,7 +78,7 @@ class Check:
         many = redundant > _MANY * self._context.num_rows
         likeness = _likeness(links)
         for number, rows in clusters.items():
-            yield self._finding(rows, likeness[number], links.questions, many)
+            yield self._finding(rows, likeness[number], many)
 
     def _threshold(self) -> float:
         assignment = self._context.assignment
@@ -94,14 +95,14 @@ class Check:
                 clusters[number].append(kept)
         return clusters
 
-    def _finding(self, rows: list[int], likeness: tuple[float, float], questions: Sequence[str], many: bool) -> Finding:
+    def _finding(self, rows: list[int], likeness: tuple[float, float], many: bool) -> Finding:
         places = [self._context.place_at(self._positions[kept]) for kept in rows]
         same_answer = len({self._answers[kept] for kept in rows}) == 1
         crowd = len(rows) >= max(_CROWD_ROWS, _CROWD_SHARE * self._context.num_rows)
         first, other = rows[0], next(kept for kept in rows if self._asked[kept] != self._asked[rows[0]])
         named = ", ".join(map(str, places[:_MOST_NAMED]))
         more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
-        difference = _difference(questions[self._asked[first]], questions[self._asked[other]])
+        difference = self._difference(first, other)
         low, high = likeness
         spread = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
         return Finding(
@@ -115,6 +116,16 @@ class Check:
             fix=_fix(same_answer, str(places[0])),
             repairs=tuple(Repair(place.id, "drop", safe=False) for place in places[1:]) if same_answer else (),
         )
+
+    def _difference(self, one: int, other: int) -> str:
+        """Say which words only one of two questions has; private values, which a finding may not pass on, are no words."""
+        asked = [question(self._context.row_at(self._positions[kept])) for kept in (one, other)]
+        plain = [covered(text) for text in asked]
+        lefts, rights = (Counter(normalized(text).split()) for text in plain)
+        only_left, only_right = list((lefts - rights).elements()), list((rights - lefts).elements())
+        if only_left or only_right:
+            return f"{_words(only_left)} against {_words(only_right)}"
+        return "private values" if plain != asked else "the order of the words"
 
 
 def _together(context: Context) -> np.ndarray | None:
@@ -144,15 +155,6 @@ def _likeness(links: Links) -> dict[int, tuple[float, float]]:
         low, high = out.get(int(cluster[left]), (1.0, 0.0))
         out[int(cluster[left])] = (min(low, value), max(high, value))
     return out
-
-
-def _difference(left: str, right: str) -> str:
-    """Say which words only one of two texts has."""
-    lefts, rights = Counter(left.split()), Counter(right.split())
-    only_left, only_right = list((lefts - rights).elements()), list((rights - lefts).elements())
-    if not only_left and not only_right:
-        return "the order of the words"
-    return f"{_words(only_left)} against {_words(only_right)}"
 
 
 def _words(words: Sequence[str]) -> str:
