@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_training import policy_of, random_store, resolved, tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.loader import packed, padded
@@ -48,6 +49,33 @@ def test_head_equals_reference_at_the_borders_of_chunks(num_targets):
     best_T = (hidden[index_T] @ weight.t()).argmax(-1)
     assert torch.equal(scores.greedy_T, best_T == target_T)
     assert head.target_scores(hidden, index_T, best_T, weight).greedy_T.all()
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor has that comes of an operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for made in out if isinstance(out, list | tuple) else (out,):
+            if isinstance(made, torch.Tensor):
+                self.numbers = max(self.numbers, made.numel())
+        return out
+
+
+@pytest.mark.parametrize("scoring", [True, False])
+def test_logits_are_held_a_chunk_at_a_time_in_validation_and_in_training(scoring):
+    index_T, target_T, weight_T = targets(6 * head.CHUNK, 40, 96, seed=5)
+    hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
+    with Largest() as seen:
+        if scoring:
+            head.target_scores(hidden, index_T, target_T, weight)
+        else:
+            head.weighted_nll(hidden, index_T, target_T, weight_T, weight).backward()
+    assert seen.numbers <= head.CHUNK * 96
 
 
 @pytest.mark.parametrize("bend", [head.Bend(4.0), head.Bend(cap=3.0), head.Bend(0.5, 2.0)])
