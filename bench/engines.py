@@ -2,7 +2,7 @@
 
     pip install polars duckdb                   first, to have their rows in the table
     python bench/engines.py                     50,000 rows of bench/rows.py, 1,000,000 keys
-    python bench/engines.py --page              only the tables of docs/decisions/0007-engine.md
+    python bench/engines.py --page              only the tables of docs/decisions/0008-engine.md
 
 `read` turns a file of JSON lines into rows; the engines make columns of it, ours checks every row besides and names the
 place and the rule of those that it cannot use. The same file with one broken line in the middle shows what is left of it.
@@ -38,7 +38,7 @@ from luthier.data.read import read
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "bench" / "results" / "engines.json"
-PAGE = ROOT / "docs" / "decisions" / "0007-engine.md"
+PAGE = ROOT / "docs" / "decisions" / "0008-engine.md"
 ENGINES = ("luthier", "pyarrow", "polars", "duckdb")
 ROWS, KEYS = 50_000, 1_000_000
 _BROKEN = '{"messages": [{"role": "user", "content": "half a li\n'
