@@ -14,7 +14,7 @@ import luthier
 
 WEIGHTS = Path(str(files("luthier.starter") / "model" / "model.safetensors"))
 SETTINGS = {
-    "train.steps": 3, "train.validate_every": 3, "split.test_rows": 6, "split.test_share": 0.3, "compare.train_rows": 4, "compare.folds": 0,
+    "train.steps": 3, "train.validate_every": 3, "split.test_rows": 6, "split.test_share": 0.3, "compare.train_rows": 4, "compare.folds": 0, "data.general": "none",
     "compare.resamples": 50, "split.near_duplicate": 1, "model.dtype": "float32", "generate.max_new_tokens": 8,
 }  # fmt: skip
 

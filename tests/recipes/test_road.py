@@ -23,7 +23,7 @@ from luthier.core.threads import child_environment
 pytestmark = needs_starter
 TICKETS = Path(__file__).parents[2] / "examples" / "demo" / "tickets.jsonl"
 SETTINGS = {
-    "seed": 3, "threads": 1, "data": {"input": "text", "output": ["kind", "fields"]}, "model": {"dtype": "float32"},
+    "seed": 3, "threads": 1, "data": {"input": "text", "output": ["kind", "fields"], "general": "none"}, "model": {"dtype": "float32"},
     "split": {"test_share": 0.2, "near_duplicate": 0.95}, "generate": {"max_new_tokens": 12, "batch_size": 2},
     "train": {"steps": 4, "lr": 1e-3, "batch_tokens": 1500, "validate_every": 2}, "compare": {"train_rows": 4, "resamples": 50, "folds": 0},
 }  # fmt: skip

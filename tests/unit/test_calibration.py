@@ -70,6 +70,15 @@ def test_the_rows_that_an_undecided_test_asks_for_decide_four_times_in_five(
     assert 0.73 <= called / 300 <= 0.87
 
 
+def test_a_difference_of_just_the_margin_is_called_equivalent_in_at_most_the_promised_share() -> None:
+    """Each of the two one-sided tests errs in 2.5 of 100 cases; the true difference lies on the border of one of them."""
+    rng = np.random.default_rng(8)
+    on_the_border = [paired(*two_arms(rng, 400, MARGIN), 1000, 0, Measure(margin=MARGIN)).outcome for _ in range(600)]
+    assert 0.01 <= on_the_border.count("equivalent") / 600 <= 0.04
+    inside = [judged(rng, 900, gain=MARGIN / 4).outcome for _ in range(60)]
+    assert inside.count("equivalent") > 40, "where there is power, equivalence is found"
+
+
 def test_equal_answers_throughout_ask_for_as_many_rows_as_bound_the_unseen() -> None:
     rows = rows_to_decide(0.0, 0.0, 100, 100, 0.01)
     assert rows is not None

@@ -30,6 +30,8 @@ class DataSettings(Section):
     """The user's own test file; rows that overlap with it are taken out of training."""
     validation: str | None = None
     """The user's own validation file."""
+    general: str | None = None
+    """General rows of any format by which forgetting is measured: one half is held out for it, the other can be replayed (`train.replay`). `sample` is the small one that ships with the starter and its default, `none` measures nothing and is that of other models."""
     format: str | None = None
     """The row format, by the name of a file in `data/formats/`; found from the rows when absent."""
     input: str | None = None
@@ -169,6 +171,8 @@ class TrainSettings(Section):
     """How many tokens of rows one optimizer step takes, over all micro-batches."""
     batch_rows: Positive | None = None
     """How many rows of mean length one optimizer step takes, where `batch_tokens` is absent."""
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of each step's tokens that are general rows (`data.general`), replayed so that the model forgets less."""
     micro_tokens: Positive | None = None
     """How many tokens, padding included, go through the model at once; bounds the memory."""
     max_length: Positive | None = None

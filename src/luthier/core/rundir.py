@@ -43,6 +43,7 @@ class RunDir:
         self.choices = path / "choices.json"
         self.verdict = path / "verdict.json"
         self.outlook = path / "outlook.json"
+        self.forgetting = path / "forgetting.json"
         self.report = path / "report.html"
         self.card = path / "card.md"
         self.package = path / "package"
@@ -54,6 +55,10 @@ class RunDir:
     def read_rows(self, origin: str) -> Path:
         """The usable rows of one source (`data`, `test`, `validation`) before the split, as Parquet."""
         return self.data / f"read-{origin}.parquet"
+
+    def general(self, side: str) -> Path:
+        """General rows beside the task's, held out (`general`) or to be replayed (`replay`), as Parquet."""
+        return self.data / f"{side}.parquet"
 
     def arm_answers(self, arm: str) -> Path:
         """Every graded answer of one arm, as Parquet."""

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from luthier.core.errors import ProofFailed
 from luthier.core.types import PARTS, JsonObject, Part
 
-Fate = Literal["train", "validation", "test", "dropped", "truncated"]
-FATES: tuple[Fate, ...] = ("train", "validation", "test", "dropped", "truncated")
+Fate = Literal["train", "validation", "test", "dropped", "truncated", "replay"]
+FATES: tuple[Fate, ...] = ("train", "validation", "test", "dropped", "truncated", "replay")
 COLUMNS = ("id", "file", "line", "fate", "rule", "part", "cluster", "tokens", "trained_tokens", "lost_tokens")
 
 
@@ -109,4 +109,5 @@ def summary_of(ledger: pa.Table) -> JsonObject:
         **{part: fates[part] for part in PARTS},
         "dropped": {str(rule): count for rule, count in dropped.most_common()},
         "truncated": fates["truncated"],
+        **({"replay": fates["replay"]} if fates["replay"] else {}),
     }

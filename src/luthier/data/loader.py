@@ -64,9 +64,11 @@ class Batch:
 
 
 class SequenceStore:
-    """All rendered sequences of one part, end to end in flat arrays."""
+    """All rendered sequences of one part, end to end in flat arrays; those behind the first `num_own` are replayed general ones."""
 
-    def __init__(self, sequences: Sequence[Rendered]) -> None:
+    def __init__(self, sequences: Sequence[Rendered], replayed: Sequence[Rendered] = ()) -> None:
+        self.num_own = len(sequences)
+        sequences = [*sequences, *replayed]
         self.rows = [sequence.row for sequence in sequences]
         self.lengths = np.array([len(sequence.tokens_L) for sequence in sequences], dtype=np.int64)
         self._ends = np.cumsum(self.lengths)

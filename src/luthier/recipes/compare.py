@@ -21,6 +21,7 @@ from luthier.recipes.cross_fit import Gathered, cross_fitted
 from luthier.recipes.decode import forget_other_decoding
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.export import write_card
+from luthier.recipes.forgetting import forgetting
 from luthier.recipes.grading import grade_also
 from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
@@ -34,6 +35,7 @@ from luthier.verdict.answers import answer_rows, arm_summary, read_answers
 from luthier.verdict.calibration import calibration
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.figures import number, objects, scale_of
+from luthier.verdict.forgotten import forgotten
 from luthier.verdict.questions import Question, questions
 from luthier.verdict.stats import Measure, Sample
 
@@ -150,7 +152,10 @@ def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
     scale = scale_of(str(verdict["grader"]), bool(verdict.get("lower_is_better")))
     rows = count_stored(job.run.part("test")) or int(number(verdict["cross_fit"], "rows"))
     costs = priced(job, objects(verdict["arms"]), scale, rows)
+    general = forgetting(job)
+    if (words := forgotten(general)) and verdict["outcome"] != "refused":
+        verdict = {**verdict, "reasons": [*verdict["reasons"], words]}  # type: ignore[misc]
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
-        "costs": costs, "plan": job.plan, "measured": measured,
+        "forgetting": general, "costs": costs, "plan": job.plan, "measured": measured,
     }  # type: ignore[dict-item]  # fmt: skip

@@ -11,7 +11,8 @@ from luthier.config.settings import Settings
 from luthier.core.errors import ResourceError
 from luthier.core.hardware import hardware
 from luthier.core.types import JsonObject
-from luthier.data.loader import TREES, Layout, SequenceStore, heaviest, steps_of_epoch
+from luthier.data.loader import TREES, Layout, SequenceStore, heaviest
+from luthier.data.replay import mixed_steps
 from luthier.kernels import attention
 from luthier.models.sizes import Memory, Shape, heap_bytes, lora_weights, shape_of, training_memory
 from luthier.recipes.job import DTYPES, Job
@@ -112,7 +113,9 @@ class Weigher:
         if key not in self._seen:
             train, store = self._job.settings.train, self._store
             assert train.batch_tokens
-            steps = steps_of_epoch(store.lengths, train.batch_tokens, self._job.settings.seed, 0, store.kin_in(layout))
+            steps = mixed_steps(
+                store, train.batch_tokens, self._job.settings.seed, 0, share=train.replay, layout=layout
+            )
             steps = steps[:_STEPS_WEIGHED]
             if layout in TREES:
                 self._seen[key] = heaviest_tree(store, steps, micro_tokens, layout)

@@ -25,9 +25,10 @@ from luthier.models.flops import Work, step_flops
 from luthier.models.sizes import kv_bytes
 from luthier.recipes.cross_fit import deal_into_folds
 from luthier.recipes.fitting import SMALLER, Ground, Leeway, Way, Weigher, here, layout_under, shape
+from luthier.recipes.general import general_rows
 from luthier.recipes.job import Job
 from luthier.recipes.layout import resolve_layout
-from luthier.recipes.pace import Pace, calibrated, first_batches, first_epoch
+from luthier.recipes.pace import Pace, calibrated, first_batches, first_epoch, tokens_of
 from luthier.recipes.plan import check_model, disk_bytes, processed_per_token, resolve_training, resolve_type
 from luthier.recipes.prepare import Source, read_stage, split_stage
 from luthier.recipes.voice import Voice
@@ -65,8 +66,10 @@ def plan(
         split_stage(job, refuse_hollow=False)
         deal_into_folds(job)
         check_model(job)
-        store = job.rendered("train").store
-        if store.num_trained == 0:
+        if settings.train.replay:
+            general_rows(job)
+        store = job.training_store
+        if job.rendered("train").store.num_trained == 0:
             raise DataError("no token of the training rows would be trained.")
         found = _drawn_up(job, store, places)
         voice.log = None
@@ -82,7 +85,7 @@ def _drawn_up(job: Job, store: SequenceStore, places: Sequence[Place]) -> JsonOb
     num_trained, epoch = weigher.num_trained(job.settings), first_epoch(job, store)
     batches = first_batches(job, store)
     assert train.steps and train.lora.rank
-    tokens = store.num_tokens * train.steps / len(epoch)
+    tokens = tokens_of(store, epoch) * train.steps / len(epoch)
     work = _work(batches, tokens, store.num_trained / store.num_tokens)
     full = train.method == "full"
     flops = step_flops(shape(job), work, num_trained, full=full, checkpointing=bool(train.gradient_checkpointing))

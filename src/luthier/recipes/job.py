@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 from peft import PeftModel
@@ -165,6 +166,33 @@ class Job(Desk):
         found = [result for _, result in render_all(made, self.renderer, "sft")]
         return [sequence for result in found if not isinstance(result, RowProblem) for sequence in result]
 
+    @cached_property
+    def replayed(self) -> RenderedPart:
+        """The general rows that training replays, as token sequences: of a chat the answers are trained, of a text every token."""
+        return self.rendered_general("replay") if self.settings.train.replay else RenderedPart([], [], {})
+
+    def rendered_general(self, side: str, objective: Literal["sft", "text"] | None = None) -> RenderedPart:
+        """One side of the general rows as token sequences, by the run's own objective where none is named."""
+        own = "text" if self.settings.train.objective == "text" else "sft"
+        part = RenderedPart([], [], {})
+        for row, result in render_all(read_stored(self.run.general(side)), self.renderer, objective or own):
+            if isinstance(result, RowProblem):
+                part.problems[row.id] = result
+            else:
+                part.rows.append(row)
+                part.sequences += result
+        return part
+
+    @cached_property
+    def training_store(self) -> SequenceStore:
+        """All that is trained: the sequences of the training part, and behind them those that are replayed."""
+        own = self.rendered("train")
+        return (
+            SequenceStore([*own.sequences, *own.made], self.replayed.sequences)
+            if self.settings.train.replay
+            else own.store
+        )
+
     def base_model(self) -> PreTrainedModel:
         """Load the model as it is before training."""
         init = self.settings.model.init
@@ -237,12 +265,11 @@ class Job(Desk):
 
     def fingerprint(self) -> JsonObject:
         """All that the trained weights depend on, to the bit."""
-        train = self.rendered("train").store
         return {
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if self.device == "cuda" else processor(),
             "threads": torch.get_num_threads(),
-            "data": bytes_hash(train.digest()),
+            "data": bytes_hash(self.training_store.digest()),
             "settings": self.settings.model_dump(mode="json", by_alias=True),
             "base": _weights_hash(self.folder.path) if self.settings.model.init is None else "random",
         }

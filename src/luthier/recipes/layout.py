@@ -13,8 +13,8 @@ from luthier.data.loader import (
     micro_batches,
     packed,
     padded,
-    steps_of_epoch,
 )
+from luthier.data.replay import mixed_steps
 from luthier.data.tree import in_tree_order, shared_with_next
 from luthier.kernels import tree_attention
 from luthier.recipes.job import Job
@@ -100,7 +100,8 @@ def _chosen(job: Job, store: SequenceStore, possible: Sharing) -> Layout:
         job.voice.say(f"what rows begin with is computed for each of them: {possible.reason}")
         return unshared
     layout = possible.layouts[0]
-    steps = steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0, store.kin)[:_STEPS_COUNTED]
+    steps = mixed_steps(store, train.batch_tokens, job.settings.seed, 0, share=train.replay, layout=layout)
+    steps = steps[:_STEPS_COUNTED]
     shared = num_positions(store, steps, train.micro_tokens, layout)
     saved = 1 - shared / num_positions(store, steps, train.micro_tokens, unshared)
     if saved < LEAST_SAVED[layout]:

@@ -4,6 +4,7 @@ A nested run is a whole run folder with parts, plan, checkpoints and answers of 
 than it would cost a run by itself, and what is finished is not made again.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def nested(job: Job, place: Path, values: JsonObject, fill: Callable[[RunDir], N
         for folder in (run.path, run.data, run.checkpoints, run.answers):
             folder.mkdir(parents=True, exist_ok=True)
         fill(run)
+        if job.run.general("replay").exists():
+            shutil.copyfile(job.run.general("replay"), run.general("replay"))
         settings = with_values(job.settings, {**_OF_THE_RUN_AROUND, **values})
         write_atomically(run.config, dump(settings).encode())
         for stage in _GIVEN:

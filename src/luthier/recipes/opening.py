@@ -13,6 +13,7 @@ from luthier.core.looks import look
 from luthier.core.types import PARTS, JsonObject, JsonValue, Row
 from luthier.data.ledger import read_ledger
 from luthier.data.normal import content_key, normalized, places, question, text_key
+from luthier.recipes.general import stored
 from luthier.recipes.job import Job
 from luthier.verdict.rules import TRAINED
 
@@ -64,8 +65,8 @@ def enter_look(job: Job, rows: Sequence[Row]) -> tuple[str, int]:
 
 def unsealed(job: Job, test: Sequence[Row]) -> str:
     """Say why the test part is no test: rows that training or choosing saw, or parts that are not those of the run."""
-    for part in ("train", "validation"):
-        rows = job.rows(part)
+    for part in ("train", "validation", "replay"):
+        rows = stored(job, part) if part == "replay" else job.rows(part)
         known: set[str | bytes] = {key for row in rows for key in _keys(row)}
         seen = [row for row in test if not known.isdisjoint(_keys(row))]
         if seen:
@@ -93,7 +94,7 @@ def _trained_on_others(job: Job) -> str:
     step = job.training["best_step"]
     state = job.run.checkpoints / f"{step:06d}" / "state.json"
     remembered = json.loads(state.read_text(encoding="utf-8"))["fingerprint"]["data"]
-    if remembered != bytes_hash(job.rendered("train").store.digest()):
+    if remembered != bytes_hash(job.training_store.digest()):
         return "the weights were trained on other rows than the training part holds now."
     return ""
 

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from luthier.config.settings import TrainSettings
 from luthier.core.types import JsonObject
-from luthier.data.loader import Batch, SequenceStore, micro_batches, steps_of_epoch
+from luthier.data.loader import Batch, SequenceStore, micro_batches
+from luthier.data.replay import mixed_steps
 from luthier.models.load import random_model
 from luthier.recipes.job import Job
 from luthier.train.optim import MasterAdamW
@@ -52,7 +53,12 @@ def first_epoch(job: Job, store: SequenceStore) -> list[np.ndarray]:
     """Return the rows of each step of the first epoch."""
     train = job.settings.train
     assert train.batch_tokens and train.layout
-    return steps_of_epoch(store.lengths, train.batch_tokens, job.settings.seed, 0, store.kin_in(train.layout))
+    return mixed_steps(store, train.batch_tokens, job.settings.seed, 0, share=train.replay, layout=train.layout)
+
+
+def tokens_of(store: SequenceStore, steps: Sequence[np.ndarray]) -> int:
+    """Return the tokens of the rows of these steps, replayed ones as often as they come."""
+    return sum(int(store.lengths[step].sum()) for step in steps)
 
 
 def first_batches(job: Job, store: SequenceStore) -> list[Batch]:

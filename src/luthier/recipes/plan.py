@@ -14,15 +14,17 @@ from luthier.core.journal import entries
 from luthier.core.rundir import write_json
 from luthier.core.types import PARTS, JsonObject
 from luthier.data.ledger import Ledger
-from luthier.data.loader import Batch, Layout, SequenceStore, steps_of_epoch
+from luthier.data.loader import Batch, Layout, SequenceStore
+from luthier.data.replay import mixed_steps
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
 from luthier.models.sizes import AVERAGES, Memory
 from luthier.recipes.fitting import Leeway, fit, here, shape
+from luthier.recipes.general import stored
 from luthier.recipes.job import Job, RenderedPart
 from luthier.recipes.layout import batch_to_prove, resolve_layout
 from luthier.recipes.measure import lengths_by_row
-from luthier.recipes.pace import first_batches, first_epoch, measured
+from luthier.recipes.pace import first_batches, first_epoch, measured, tokens_of
 from luthier.train import rule
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.questions import questions
@@ -34,8 +36,8 @@ def plan_stage(job: Job) -> None:
     """Choose, estimate, refuse what cannot fit, prove the loss on a batch, and time two steps."""
     check_model(job)
     write_ledger(job)
-    store = job.rendered("train").store
-    if store.num_trained == 0:
+    store = job.training_store
+    if job.rendered("train").store.num_trained == 0:
         raise ProofFailed("no token of the training rows would be trained; see the ledger for the reason of each row.")
     resolve_type(job)
     train = job.settings.train
@@ -83,6 +85,7 @@ def write_ledger(job: Job) -> None:
                 *row, "truncated" if length.lost else part, rule="truncated" if length.lost else None, part=part, cluster=str(entry["cluster"]),
                 tokens=length.tokens, trained_tokens=length.trained, lost_tokens=length.lost,
             )  # fmt: skip
+    num_rows += _enter_replayed(job, ledger)
     ledger.check(num_rows)
     ledger.write(job.run.ledger)
     for part in PARTS:
@@ -91,6 +94,20 @@ def write_ledger(job: Job) -> None:
         raise DataError(
             "no training row can be rendered with this model's chat template:\n  " + _first_problems(rendered["train"])
         )
+
+
+def _enter_replayed(job: Job, ledger: Ledger) -> int:
+    """Enter the general rows that training replays, and return how many they are."""
+    lengths, part = lengths_by_row(job.replayed.sequences), job.replayed
+    for row in stored(job, "replay") if job.settings.train.replay else ():
+        if (problem := part.problems.get(row.id)) is not None:
+            ledger.add(row.id, row.file, row.line, "dropped", rule=problem.rule)
+            continue
+        length = lengths[row.id]
+        ledger.add(
+            row.id, row.file, row.line, "replay", tokens=length.tokens, trained_tokens=length.trained, lost_tokens=length.lost,
+        )  # fmt: skip
+    return len(part.rows) + len(part.problems)
 
 
 def _say_problems(job: Job, part: str, rendered: RenderedPart) -> None:
@@ -125,11 +142,12 @@ def resolve_training(job: Job, store: SequenceStore) -> None:
     train, sizes = job.settings.train, shape(job)
     num_rows, num_weights = len(job.rendered("train").rows), sizes.num_weights
     method = "full" if job.settings.model.init else train.method
-    mean_tokens = store.num_tokens / len(store)
+    own = job.rendered("train").store
+    mean_tokens = own.num_tokens / len(own)
     choice = rule.choose(num_weights, sizes.hidden_size, num_rows, mean_tokens, method)
     batch_tokens = train.batch_tokens or round((train.batch_rows or 0) * mean_tokens) or choice.batch_tokens
     epochs = train.epochs or choice.epochs
-    steps_per_epoch = len(steps_of_epoch(store.lengths, batch_tokens, job.settings.seed, 0))
+    steps_per_epoch = len(mixed_steps(store, batch_tokens, job.settings.seed, 0, share=train.replay))
     steps = train.steps or max(1, round(epochs * steps_per_epoch))
     job.resolve({
         "train.method": choice.method, "train.lora.rank": train.lora.rank or choice.rank,
@@ -182,14 +200,15 @@ def layout_of(job: Job) -> Layout:
 def _write_plan(job: Job, store: SequenceStore, memory: Memory, num_trained: int, proof: Mapping[str, float]) -> None:
     train, batches = job.settings.train, first_batches(job, store)
     pace = measured(job.policy, batches, num_trained, train)
-    steps_per_epoch = len(first_epoch(job, store))
+    first = first_epoch(job, store)
+    steps_per_epoch = len(first)
     assert train.steps
-    tokens = int(store.num_tokens * train.steps / steps_per_epoch)
+    tokens = int(tokens_of(store, first) * train.steps / steps_per_epoch)
     seconds = pace.seconds(train, tokens, job.rendered("validation").store.num_tokens)
     plan: JsonObject = {
         "seconds": round(seconds, 1), "memory_bytes": memory.total, "memory": memory._asdict(), "steps": train.steps,
         "steps_per_epoch": steps_per_epoch, "tokens": tokens, "trained_weights": num_trained,
-        "trained_tokens_per_epoch": store.num_trained, "processed_per_token": processed_per_token(batches), **pace.as_json(), **proof,
+        "trained_tokens_per_epoch": job.rendered("train").store.num_trained, "processed_per_token": processed_per_token(batches), **pace.as_json(), **proof,
     }  # fmt: skip
     write_json(job.run.plan, plan)
     job.voice.say(

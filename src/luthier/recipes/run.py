@@ -20,6 +20,7 @@ from luthier.recipes.compare import compare_stage
 from luthier.recipes.cross_fit import plan_with_folds
 from luthier.recipes.environment import environment
 from luthier.recipes.export import export_stage
+from luthier.recipes.general import general_rows
 from luthier.recipes.job import Job
 from luthier.recipes.measure import ModelRuler, rendered_lengths
 from luthier.recipes.preflight import preflight
@@ -83,12 +84,17 @@ def _whole_road(source: Source | None) -> list[Stage]:
         ("read", lambda job: read_stage(job, source)),
         ("split", split_stage),
         ("check", lambda job: check_stage(job, ModelRuler(job, rendered_lengths(job)))),
-        ("plan", plan_with_folds),
+        ("plan", _plan),
         ("train", train_stage),
         ("compare", compare_stage),
         ("export", export_stage),
         ("report", report_stage),
     ]
+
+
+def _plan(job: Job) -> None:
+    general_rows(job)
+    plan_with_folds(job)
 
 
 def _road_to_weights() -> list[Stage]:

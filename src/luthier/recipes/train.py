@@ -18,7 +18,7 @@ def train_stage(job: Job) -> None:
     """Train, showing live progress; what came out is the event `trained` in events.jsonl."""
     settings = job.settings
     objective: Objective = parts.load("luthier.train.objectives", settings.train.objective, "Objective")()
-    store, held_out = job.rendered("train").store, job.rendered("validation").store
+    store, held_out = job.training_store, job.rendered("validation").store
     policy = job.policy
     trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run)
     validate = (lambda: validation(policy, held_out, settings.train)) if len(held_out) else None

@@ -22,7 +22,8 @@ from luthier.core.hashing import derived_seed
 from luthier.core.journal import Journal, cut
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject
-from luthier.data.loader import Batch, Layout, SequenceStore, micro_batches, steps_of_epoch
+from luthier.data.loader import Batch, Layout, SequenceStore, micro_batches
+from luthier.data.replay import mixed_steps
 from luthier.train import checkpoint
 from luthier.train.clock import Clock, memory_bytes, peak_memory_bytes
 from luthier.train.optim import MasterAdamW
@@ -204,8 +205,9 @@ class Trainer:
             epoch += 1
 
     def _steps_of(self, epoch: int) -> list[np.ndarray]:
-        kin = self.store.kin_in(self.layout)
-        return steps_of_epoch(self.store.lengths, self.batch_tokens, self.seed, epoch, kin)
+        return mixed_steps(
+            self.store, self.batch_tokens, self.seed, epoch, share=self.settings.replay, layout=self.layout
+        )
 
     def _step(self, indices: np.ndarray) -> Entry:
         state = self._state

@@ -31,6 +31,7 @@ from luthier.verdict.figures import (
     objects,
     scale_of,
 )
+from luthier.verdict.forgotten import forgetting_words
 from luthier.verdict.marked import marked
 from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table, typeset
 from luthier.verdict.tested import tested_words
@@ -42,7 +43,7 @@ _LONGEST_TEXT = 700
 _LONGEST_LABEL = 80
 _OPEN_LINES = 15
 _CONFUSIONS = 10
-_FATES = ("train", "validation", "test", "truncated", "dropped")
+_FATES = ("train", "validation", "test", "truncated", "replay", "dropped")
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _confusions(found: JsonValue) -> str:
 
 def _data(data: JsonObject) -> str:
     dropped = objects(data["dropped"])
-    counts = {fate: int(number(data, fate)) for fate in _FATES if fate != "dropped"}
+    counts = {fate: int(number(data, fate)) for fate in _FATES if fate != "dropped" and fate in data}
     counts["dropped"] = sum(int(number(dropped, rule)) for rule in dropped)
     total = max(1, int(number(data, "read")))
     bars = "".join(f'<i class="fate-{fate}" style="flex-grow:{count}"></i>' for fate, count in counts.items() if count)
@@ -274,7 +275,13 @@ def _learning(verdict: JsonObject, arms: JsonObject, scale: Scale, extra: Report
     curves = loss_curves(loss_points(extra.metrics, "loss"), loss_points(extra.metrics, "validation_loss"))
     key = '<p class="faint"><span class="key">training</span><span class="key accent">validation</span>loss by step</p>'
     closer = memory_and_distance(verdict.get("overfit"), scale)
-    return section("How it learned", curves and curves + key, _train_test_gap(arms, scale, extra.on_training), closer)
+    return section(
+        "How it learned",
+        curves and curves + key,
+        _train_test_gap(arms, scale, extra.on_training),
+        closer,
+        forgetting_words(verdict.get("forgetting")),
+    )
 
 
 def _train_test_gap(arms: JsonObject, scale: Scale, on_training: JsonObject | None) -> str:
