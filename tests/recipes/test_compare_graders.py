@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from command import luthier as command
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 from small_run import finished, needs_starter
 
 import luthier
@@ -59,9 +59,9 @@ def test_the_card_of_the_package_registers_the_verdict_as_it_is_now(tmp_path: Pa
 
 def _registered(card: Path) -> dict:
     """The figures in a card, as the hub's own reader finds them."""
-    results = ModelCard.load(card).data.eval_results
-    assert results
-    return {one.metric_name: one.metric_value for one in results}
+    data = ModelCard.load(card).data
+    assert isinstance(data, ModelCardData) and data.eval_results
+    return {one.metric_name: one.metric_value for one in data.eval_results}
 
 
 def _of_the_tuned_arm(verdict: dict) -> dict:

@@ -107,7 +107,7 @@ def _drawn(questions: Sequence[str], seed: int) -> dict[int, list[Word]]:
     """Return the words of the questions by their places; of as many as hold 150,000, drawn by the seed, where there are more."""
     drawn: dict[int, list[Word]] = {}
     num_words = 0
-    for place in generator(seed, "copied fields").permutation(len(questions)).tolist():
+    for place in map(int, generator(seed, "copied fields").permutation(len(questions))):
         drawn[place] = words(questions[place])
         num_words += len(drawn[place])
         if num_words >= _MOST_WORDS:
