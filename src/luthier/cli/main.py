@@ -326,6 +326,8 @@ app.add_typer(serve.app)
 def main() -> None:
     """Run the command line; errors become one message and an exit code, wrong usage is 2."""
     signal.signal(signal.SIGTERM, _stop)
+    if os.environ.get("RANK", "0") != "0":  # of processes that torchrun started, the first one talks
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
         app()
     except LuthierError as error:

@@ -55,6 +55,20 @@ def weighted_nll(
     return _WeightedNll.apply(hidden_ND, index_T, target_T, weight_T, weight_VD, bend)
 
 
+def target_logp(
+    hidden_ND: torch.Tensor,
+    index_T: torch.Tensor,
+    target_T: torch.Tensor,
+    weight_VD: torch.Tensor,
+    bend: Bend = STRAIGHT,
+) -> torch.Tensor:
+    """Return the log-probability of each target, float32 of shape T, with gradients.
+
+    For objectives that are not linear in them: logits are made once more in the backward pass, a chunk at a time.
+    """
+    return _TargetLogp.apply(hidden_ND, index_T, target_T, weight_VD, bend)
+
+
 class Scores(NamedTuple):
     """What a model thinks of each target token: its log-probability, float32 of shape T, and whether greedy decoding takes it."""
 
@@ -120,3 +134,24 @@ class _WeightedNll(torch.autograd.Function):
         hidden = None if hidden_grad_ND is None else hidden_grad_ND * grad.to(hidden_grad_ND.dtype)
         weight = None if weight_grad_VD is None else (weight_grad_VD * grad).to(ctx.weight_dtype)
         return hidden, None, None, None, weight, None
+
+
+class _TargetLogp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden_ND, index_T, target_T, weight_VD, bend):
+        chunks = zip(index_T.split(CHUNK), target_T.split(CHUNK), strict=True)
+        found = [_nll(hidden_ND[index_C] @ weight_VD.t(), target_C, bend)[0].neg_() for index_C, target_C in chunks]
+        ctx.save_for_backward(hidden_ND, index_T, target_T, weight_VD)
+        ctx.bend = bend
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx, grad_T):
+        hidden_ND, index_T, target_T, weight_VD = ctx.saved_tensors
+        with torch.enable_grad():
+            hidden, weight = hidden_ND.detach().requires_grad_(), weight_VD.detach()
+            weight.requires_grad_(ctx.needs_input_grad[3])
+            total = weighted_nll(hidden, index_T, target_T, -grad_T, weight, ctx.bend)
+        wanted = [hidden, weight] if ctx.needs_input_grad[3] else [hidden]
+        found = torch.autograd.grad(total, wanted)
+        return found[0], None, None, found[1] if len(found) > 1 else None, None

@@ -23,9 +23,11 @@ class AdaptedLinear(PeftLinear):
         if more or options or not self._is_plain(x):
             return super().forward(x, *more, **options)
         name = self.active_adapters[0]
-        base, down, up = self.get_base_layer(), self.lora_A[name].weight, self.lora_B[name].weight
-        assert isinstance(base, torch.nn.Linear)
-        return adapted_linear(x, base.weight, base.bias, down, up, self.scaling[name])
+        base, down, up = self.get_base_layer(), self.lora_A[name], self.lora_B[name]
+        assert (
+            isinstance(base, torch.nn.Linear) and isinstance(down, torch.nn.Linear) and isinstance(up, torch.nn.Linear)
+        )
+        return adapted_linear(x, base.weight, base.bias, down.weight, up.weight, self.scaling[name])
 
     def _is_plain(self, x: torch.Tensor) -> bool:
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1 or torch.compiler.is_compiling():

@@ -18,6 +18,7 @@ from luthier.models.sizes import Memory, Shape, heap_bytes, lora_weights, shape_
 from luthier.recipes.job import DTYPES, Job
 from luthier.recipes.layout import heaviest_tree, possible_sharing, unshared_layout
 from luthier.train.clock import memory_bytes
+from luthier.train.world import world
 
 _STEPS_WEIGHED = 200
 SMALLER = (
@@ -64,11 +65,11 @@ def shape(job: Job) -> Shape:
 
 
 def here(job: Job) -> Ground:
-    """This machine."""
+    """This machine; processes that train together share what is free."""
     assert job.settings.model.dtype
     on_cpu = job.device == "cpu"
     free = hardware(job.run.path).free_memory_bytes if on_cpu else torch.cuda.mem_get_info()[0]
-    return Ground(on_cpu, free, job.settings.model.dtype)
+    return Ground(on_cpu, free // world().size, job.settings.model.dtype)
 
 
 class Weigher:

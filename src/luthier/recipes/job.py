@@ -46,6 +46,7 @@ from luthier.recipes.desk import Desk
 from luthier.recipes.voice import Voice
 from luthier.train import checkpoint
 from luthier.train.policy import Policy
+from luthier.train.world import world
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -68,9 +69,11 @@ class RenderedPart:
 class Job(Desk):
     """What the stages of one run share."""
 
-    def __init__(self, run: RunDir, settings: Settings, voice: Voice, *, weights: bool = True) -> None:
+    def __init__(
+        self, run: RunDir, settings: Settings, voice: Voice, *, weights: bool = True, leads: bool = True
+    ) -> None:
         super().__init__(run, settings, voice)
-        voice.log = run.log
+        voice.log = run.log if leads else None
         self._weights = weights
         self._rendered: dict[Part, RenderedPart] = {}
 
@@ -269,6 +272,7 @@ class Job(Desk):
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if self.device == "cuda" else processor(),
             "threads": torch.get_num_threads(),
+            **({"processes": world().size} if world().size > 1 else {}),
             "data": bytes_hash(self.training_store.digest()),
             "settings": self.settings.model_dump(mode="json", by_alias=True),
             "base": _weights_hash(self.folder.path) if self.settings.model.init is None else "random",

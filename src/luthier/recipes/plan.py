@@ -26,6 +26,7 @@ from luthier.recipes.layout import batch_to_prove, resolve_layout
 from luthier.recipes.measure import lengths_by_row
 from luthier.recipes.pace import first_batches, first_epoch, measured, tokens_of
 from luthier.train import rule
+from luthier.train.world import world
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.questions import questions
 
@@ -153,7 +154,7 @@ def resolve_training(job: Job, store: SequenceStore) -> None:
         "train.method": choice.method, "train.lora.rank": train.lora.rank or choice.rank,
         "train.lora.alpha": train.lora.alpha or 2.0 * (train.lora.rank or choice.rank),
         "train.lr": train.lr or choice.lr * (train.lr_multiplier or 1), "train.epochs": epochs, "train.steps": steps, "train.batch_tokens": batch_tokens,
-        "train.micro_tokens": train.micro_tokens or max(min(_MICRO_TOKENS, batch_tokens), int(store.lengths.max())),
+        "train.micro_tokens": train.micro_tokens or max(min(_MICRO_TOKENS, -(-batch_tokens // world().size)), int(store.lengths.max())),
         "train.max_length": train.max_length or job.context, "train.compile": bool(train.compile),
         "train.weights": train.weights or _weights_that_serve(job),
         "train.validate_every": train.validate_every or max(1, min(steps_per_epoch // 2, steps // 4)),

@@ -26,6 +26,7 @@ from luthier.recipes.measure import ModelRuler, rendered_lengths
 from luthier.recipes.preflight import preflight
 from luthier.recipes.prepare import Source, check_stage, name_of, read_stage, split_stage
 from luthier.recipes.report import report_stage
+from luthier.recipes.together import dismiss, follow
 from luthier.recipes.train import train_stage
 from luthier.recipes.voice import Voice
 
@@ -34,12 +35,12 @@ Stage = tuple[str, Callable[[Job], None]]
 
 def run(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     """Walk the whole road in a new run folder; `source` overrides `data.path` or holds rows from Python."""
-    return _walk_new(_new_job(source, settings, out, voice), _whole_road(source))
+    return follow() or _walk_new(_new_job(source, settings, out, voice), _whole_road(source))
 
 
 def train(settings: Settings, out: Path | None, voice: Voice) -> RunDir:
     """Walk the road without the comparison: for pretraining, and where the proof is made elsewhere."""
-    return _walk_new(_new_job(None, settings, out, voice), _road_to_weights())
+    return follow() or _walk_new(_new_job(None, settings, out, voice), _road_to_weights())
 
 
 def prepared(source: Source | None, settings: Settings, out: Path | None, voice: Voice) -> Job:
@@ -53,6 +54,8 @@ def prepared(source: Source | None, settings: Settings, out: Path | None, voice:
 
 def resume(path: Path, voice: Voice) -> RunDir:
     """Go on at the first stage that did not finish; raise RunFolderError when there is nothing to go on with."""
+    if (followed := follow()) is not None:
+        return followed
     folder = open_run(path)
     job = Job(folder, load([folder.config]), voice)
     if not folder.done("read") and job.settings.data.path is None:
@@ -63,6 +66,7 @@ def resume(path: Path, voice: Voice) -> RunDir:
     road = _whole_road(None) if job.run.is_whole_road() else _road_to_weights()
     if all(folder.done(name) for name, _ in road):
         voice.say(f"{path} is finished; nothing to do.")
+        dismiss(folder)
         return folder
     return _walk(job, road)
 
@@ -123,4 +127,5 @@ def _walk(job: Job, road: list[Stage]) -> RunDir:
                 with room_for(f"what the stage {name!r} makes", job.run.path), system_errors():
                     stage(job)
                 job.run.mark_done(name)
+    dismiss(job.run)
     return job.run

@@ -12,6 +12,7 @@ from luthier.recipes.job import Job
 from luthier.train.loop import Objective, Outcome, Progress, Trainer
 from luthier.train.policy import Policy, answered
 from luthier.train.state import Validation
+from luthier.train.world import world
 
 
 def train_stage(job: Job) -> None:
@@ -20,11 +21,16 @@ def train_stage(job: Job) -> None:
     objective: Objective = parts.load("luthier.train.objectives", settings.train.objective, "Objective")()
     store, held_out = job.training_store, job.rendered("validation").store
     policy = job.policy
-    trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run)
+    if world().leads:
+        world().told(str(job.run.path.absolute()))
+    trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run, world())
     validate = (lambda: validation(policy, held_out, settings.train)) if len(held_out) else None
     steps = settings.train.steps
     with job.voice.bar("train", steps) as bar:
         outcome = trainer.train(job.fingerprint(), validate, lambda progress: bar.show(progress.step, words(progress)))
+    if not world().leads:
+        job.forget_policy()
+        return
     job.run.event(
         "trained", steps=outcome.steps, best_step=outcome.best_step, stopped_early=outcome.stopped_early, tokens=outcome.tokens,
         best_validation_loss=outcome.best_loss if math.isfinite(outcome.best_loss) else None,
@@ -55,13 +61,15 @@ def validation(policy: Policy, store: SequenceStore, train: TrainSettings) -> Va
     assert train.micro_tokens and train.layout
     total = weight = 0.0
     right = 0
-    for batch in micro_batches(store, np.arange(len(store)), train.micro_tokens, train.layout):
+    batches = list(micro_batches(store, np.arange(len(store)), train.micro_tokens, train.layout))
+    for batch in batches[world().rank :: world().size]:
         scores = policy.scores(batch)
         weight_T = torch.from_numpy(batch.weight_T).to(scores.logp_T.device)
         total -= (scores.logp_T * weight_T).sum().item()
         weight += float(batch.weight_T.sum())
         right += sum(answered(batch, scores.greedy_T))
-    return Validation(total / weight, right / len(store))
+    total, weight, all_right = world().sum([total, weight, float(right)])
+    return Validation(total / weight, all_right / len(store))
 
 
 def _served(outcome: Outcome, train: TrainSettings) -> str:

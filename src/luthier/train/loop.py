@@ -6,6 +6,8 @@ is integers and tensors only: the order of rows and all noise are counted from (
 """
 
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from luthier.train.policy import Policy, mode
 from luthier.train.schedule import learning_rate
 from luthier.train.signals import stop_request
 from luthier.train.state import Entry, State, Validation, refuse_drift
+from luthier.train.world import ALONE, World
 
 _ROWS_NAMED = 20
 _STEPS_BETWEEN_TRIMS = 16
@@ -92,6 +95,7 @@ class Trainer:
         settings: TrainSettings,
         seed: int,
         run: RunDir,
+        world: World = ALONE,
     ) -> None:
         assert settings.lr and settings.steps and settings.batch_tokens and settings.micro_tokens and settings.layout
         self.policy, self.objective, self.store, self.settings, self.seed, self.run = (
@@ -102,6 +106,7 @@ class Trainer:
             seed,
             run,
         )
+        self.world = world
         self.lr, self.num_steps, self.batch_tokens = settings.lr, settings.steps, settings.batch_tokens
         self.micro_tokens = settings.micro_tokens
         self.layout: Layout = settings.layout
@@ -120,10 +125,11 @@ class Trainer:
         `validate` judges the model by held-out rows. Raises RunFailed on a loss, gradient or weight
         that is not finite, naming step and rows; Stopped after SIGINT or SIGTERM, once everything is saved.
         """
-        self._restore(fingerprint)
+        self._restore_in_turn(fingerprint)
         state = self._state
         clock = Clock(state.seconds, self.num_steps)
-        with Journal(self.run.metrics) as metrics, Journal(self.run.timings) as timings, stop_request() as stop:
+        files = (self.run.metrics, self.run.timings) if self.world.leads else (Path(os.devnull),) * 2
+        with Journal(files[0]) as metrics, Journal(files[1]) as timings, stop_request() as stop:
             if state.step == 0:
                 self._save(fingerprint, metrics)
             for indices in self._steps_from(state.step):
@@ -139,18 +145,38 @@ class Trainer:
                 timings.write({"step": state.step, "seconds": round(clock.last, 4), "memory_bytes": memory_bytes()})
                 state.seconds = clock.total
                 watch(self._progress(entry, clock))
-                if stop.signal_number or self._save_due():
+                asked_to_stop = self.world.any(stop.signal_number is not None)
+                if asked_to_stop or self._save_due():
                     self._save(fingerprint, metrics)
-                if stop.signal_number:
+                if asked_to_stop:
                     raise Stopped(
-                        stop.signal_number, f"stopped after step {state.step} of {self.num_steps}; everything is saved."
+                        stop.signal_number or signal.SIGTERM,
+                        f"stopped after step {state.step} of {self.num_steps}; everything is saved.",
                     )
         return Outcome(
             steps=state.step, best_step=self._serving_step(), best_loss=state.best_loss, best_right=state.best_right,
             stopped_early=state.step < self.num_steps, tokens=state.tokens, seconds=clock.total, peak_memory_bytes=peak_memory_bytes(),
         )  # fmt: skip
 
+    def _restore_in_turn(self, fingerprint: JsonObject) -> None:
+        """Take up where the newest checkpoint stands; others than the leader look when it has tidied up."""
+        if self.world.leads:
+            self._restore(fingerprint)
+        self.world.wait()
+        if not self.world.leads:
+            self._restore(fingerprint)
+        self.world.wait()
+
     def _restore(self, fingerprint: JsonObject) -> None:
+        if not self.world.leads:
+            found, _ = checkpoint.newest(self.run.checkpoints)
+            if found is not None:
+                refuse_drift(found.state["fingerprint"], fingerprint)
+                self.optimizer.load(found.tensors)
+                self._state = State.from_json(found.state)
+            elif self.settings.warm_from is not None:
+                self._warm_up(Path(self.settings.warm_from))
+            return
         checkpoint.clean(self.run.checkpoints)
         found, complaints = checkpoint.newest(self.run.checkpoints)
         for complaint in complaints:
@@ -180,7 +206,8 @@ class Trainer:
         if problem is not None:
             raise SettingsError(f"train.warm_from: {path} holds another model's weights: {problem}.")
         self.optimizer.load(found.tensors)
-        self.run.event("warm_start", path=str(path), step=found.step)
+        if self.world.leads:
+            self.run.event("warm_start", path=str(path), step=found.step)
 
     def _save(self, fingerprint: JsonObject, metrics: Journal) -> None:
         tensors = self.optimizer.tensors()
@@ -189,11 +216,13 @@ class Trainer:
             raise RunFailed(
                 f"after step {self._state.step} {', '.join(sick[:3])} is not finite; it is not saved. Try a smaller train.lr."
             )
+        self._saved_at = time.monotonic()
+        if not self.world.leads:
+            return
         metrics.sync()
         state = self._state.as_json() | {"metrics_offset": metrics.offset, "fingerprint": fingerprint}
         checkpoint.save(self.run.checkpoints, self._state.step, tensors, state)
         checkpoint.retain(self.run.checkpoints, self.settings.keep, self._state.best_step or None)
-        self._saved_at = time.monotonic()
 
     def _steps_from(self, step: int) -> Iterator[np.ndarray]:
         """Yield the rows of every step from `step` on, epoch after epoch, to the last."""
@@ -211,18 +240,21 @@ class Trainer:
 
     def _step(self, indices: np.ndarray) -> Entry:
         state = self._state
-        torch.manual_seed(derived_seed(self.seed, "step", state.step))
+        noise = ("step", state.step) if self.world.leads else ("step", state.step, self.world.rank)
+        torch.manual_seed(derived_seed(self.seed, *noise))
         micro = list(micro_batches(self.store, indices, self.micro_tokens, self.layout))
         count = sum(self.objective.count(batch) for batch in micro)
         total = 0.0
         with mode(self.policy.model, training=True):
-            for batch in micro:
+            for batch in self.world.own(micro):
                 loss = self.objective.loss(self.policy, batch)
                 value = loss.item()
                 self._require_finite("loss", value, batch.rows)
                 (loss / count).backward()
                 self.optimizer.accumulate()
                 total += value
+        (total,) = self.world.sum([total])
+        self.world.add_gradients(list(self.optimizer.masters.values()))
         norm = self.optimizer.clip_gradients()
         self._require_finite("gradient", norm, [row for batch in micro for row in batch.rows])
         lr = learning_rate(self.settings, self.lr, state.step, self.num_steps)

@@ -16,6 +16,7 @@ from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from luthier.compat.cache_argument import with_cache
 from luthier.compat.compile_cache import own_compile_cache
 from luthier.core.errors import ModelError, ProofFailed
+from luthier.data.groups import AnswerTargets
 from luthier.data.loader import Batch
 from luthier.kernels import attention, branching, head, tree_attention
 
@@ -51,6 +52,19 @@ class Policy:
         if self.bend is None:
             return -(self._stock_scores(batch, index_T, target_T).logp_T * weight_T).sum()
         return head.weighted_nll(self._states(batch), index_T, target_T, weight_T, self.head.weight, self.bend)
+
+    def target_logp(self, batch: Batch) -> torch.Tensor:
+        """Return the log-probability of each target, float32 of shape T, with gradients."""
+        index_T, target_T, _ = self._targets(batch)
+        if self.bend is None:
+            return self._stock_scores(batch, index_T, target_T).logp_T
+        return head.target_logp(self._states(batch), index_T, target_T, self.head.weight, self.bend)
+
+    def answer_logp(self, batch: Batch, answers: AnswerTargets) -> torch.Tensor:
+        """Return the log-probability of each sequence's answer, one number a sequence, with gradients."""
+        sequence_P, target_P = (torch.from_numpy(x).to(self.device) for x in (answers.sequence_P, answers.target_P))
+        parts_P = self.target_logp(batch)[target_P] * torch.from_numpy(answers.weight_P).to(self.device)
+        return parts_P.new_zeros(answers.num_sequences).index_add(0, sequence_P, parts_P)
 
     def logp(self, batch: Batch) -> torch.Tensor:
         """Return the log-probability of each target, float32 of shape T, without gradients."""
