@@ -13,6 +13,7 @@ from worker_storm import check, storm
 
 from luthier.core.errors import ProofFailed, RunFolderError
 from luthier.core.types import JsonObject
+from luthier.jobs.batches import INPUT, OUTPUT, Batches, Wish
 from luthier.jobs.opening import opened
 from luthier.recipes import backup as recipe
 
@@ -79,6 +80,20 @@ def test_a_job_that_was_claimed_is_claimed_anew_after_a_restore(desk: Bench):
     assert claim.job.id == job.id and claim.token > before.token
     assert (restored.folder.job(job.id) / "training.jsonl").read_bytes() == rows()
     assert desk.queue.still_mine(job.id, before.token), "the backup took the claim of the running server away"
+
+
+def test_an_unfinished_batch_goes_on_after_a_restore_behind_what_was_answered(desk: Bench):
+    batches, file = Batches(desk.database, desk.folder, 9), uploaded(desk)
+    going, ended = (batches.create(Wish(desk.project, {}, "/v1/completions", file.id)) for _ in range(2))
+    assert batches.begin(going.id, 12, None)
+    (desk.folder.batch(going.id) / OUTPUT).write_bytes(b'{"custom_id": "a"}\n')
+    batches.refuse(ended.id, [])
+    restored = lost_and_restored(desk)
+    (found,) = Batches(restored.database, restored.folder, 9).unfinished()
+    place = restored.folder.batch(going.id)
+    assert found.id == going.id and (place / INPUT).read_bytes() == rows()
+    assert (place / OUTPUT).read_bytes() == b'{"custom_id": "a"}\n'
+    assert not restored.folder.batch(ended.id).exists()
 
 
 def test_a_tuned_model_and_its_checkpoints_come_back(tmp_path: Path):

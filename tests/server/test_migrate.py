@@ -137,6 +137,9 @@ def test_a_budget_that_does_not_reach_buys_nothing(old: tuple[Served, FineTuning
         assert code == 2 and words in heard
         place = RunDir(out / job.id / "run")
         assert place.done("split") and not place.done("plan") and not list(place.answers.glob("endpoint*"))
+    place.events.write_text("")  # as if it had been killed before the rows were split
+    code, _, heard = finished(command(served, out, "--yes", *dear))
+    assert code == 2 and words in heard and not place.done("plan"), "what was killed early is asked without a budget"
 
 
 def stored(run: RunDir, part: Part, texts: list[tuple[str, str]]) -> None:

@@ -48,7 +48,10 @@ class Checkpoints:
         source = self._folder.checkpoint(checkpoint.job_id, checkpoint.step)
         said = self._folder.job(checkpoint.job_id) / _LOG
         command = [PACKAGER, str(run.path), str(source), str(place)]
-        process = start_tethered(command, said, child_environment(1), self._folder.job(checkpoint.job_id))
+        environment = child_environment(1) | {
+            "CUDA_VISIBLE_DEVICES": ""
+        }  # a GPU's memory is for who trains and answers
+        process = start_tethered(command, said, environment, self._folder.job(checkpoint.job_id))
         try:
             code = process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
