@@ -59,7 +59,7 @@ def command(served: Served, out: Path, *more: str, requests: int = 20) -> subpro
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for a command; return its exit code and what it said."""
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 
