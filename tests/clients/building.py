@@ -49,7 +49,7 @@ def walked(command: list[str], url: str, key: str) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_SECONDS,
-        env={**environment, "LUTHIER_URL": url, "LUTHIER_KEY": key},
+        env={**environment, "LUTHIER_URL": url, "LUTHIER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return [line.removeprefix("ok ") for line in done.stdout.splitlines() if line.startswith("ok ")]
