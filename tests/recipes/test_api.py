@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from small_run import SETTINGS, WEIGHTS, finished, needs_starter, rows
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ import luthier
 from luthier.cli.main import app
 from luthier.core.journal import cut, entries
 from luthier.core.rundir import RunDir
+from luthier.generate.engine import MOST_ROWS
 from luthier.recipes.prepare import ORIGINS
 
 pytestmark = needs_starter
@@ -27,6 +29,10 @@ def test_a_run_shows_what_its_folder_holds():
     assert run.settings.train.steps == 3
     assert run.settings.train.lr, "what was chosen is written back"
     assert repr(run) == f"Run({str(run.path)!r}, {run.verdict['outcome']})"
+
+
+def test_how_many_prompts_run_at_once_is_written_back():
+    assert yaml.safe_load((finished().path / "config.yaml").read_text())["generate"]["batch_size"] == MOST_ROWS
 
 
 def test_answers_are_one_table_over_all_arms():
@@ -126,12 +132,13 @@ def forget_stages(run: RunDir, stages: tuple[str, ...]) -> None:
         run.event(str(entry.pop("event")), **{key: value for key, value in entry.items() if key != "time"})
 
 
-def test_settings_win_over_files_and_arguments(tmp_path: Path):
+def test_settings_win_over_files_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     file = tmp_path / "a.yaml"
     file.write_text("data: {max_bad_share: 0.5}\nmodel: {name: nobody/nothing}\n")
     with pytest.raises(luthier.ModelError, match="no/where"):
         luthier.run(rows(), input="text", output="queue", out=tmp_path / "run", config=[file], model="a/b",
-                    settings={"model.name": "/no/where"}, quiet=True)  # fmt: skip
+                    settings={"model.name": "no/where"}, quiet=True)  # fmt: skip
     assert luthier.open(tmp_path / "run").settings.data.max_bad_share == 0.5
 
 

@@ -37,6 +37,12 @@ def test_no_file(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["", "n" * 300, "~nobody-of-this-name/rows.jsonl"])
+def test_a_name_that_can_be_no_file(tmp_path: Path, name: str):
+    refused(luthier("run", name, "--out", tmp_path / "out"), name)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("content", ["", "\n\n \n"])
 def test_empty_file(tmp_path: Path, content: str):
     (tmp_path / "empty.jsonl").write_text(content)
@@ -82,7 +88,9 @@ def test_a_model_that_is_not_there_says_how_to_get_it(rows: Path, tmp_path: Path
         "hf download",
         "starter",
     )
-    refused(luthier("run", rows, "--model", "./missing", "--out", tmp_path / "b"), "no folder ./missing", "starter")
+    for name in ("./missing", "../up/and/missing", ""):
+        refused(luthier("run", rows, "--model", name, "--out", tmp_path / "b"), f"no folder {name}", "starter")
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_model_that_needs_its_own_code_is_refused(rows: Path, tmp_path: Path):
@@ -195,6 +203,39 @@ def test_wrong_names_of_parts_are_found_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["train.objective=text", "compare.grader=exact"], ("compare.grader", "bits per byte")),
+        (["train.decay=0.4"], ("train.decay", "wsd", "cosine")),
+        (["generate.top_p=0.9"], ("generate.top_p", "generate.temperature")),
+        (["model.dtype=float16"], ("model.dtype", "bfloat16")),
+        (["train.betas=[0.9, 1.0]"], ("train.betas.1", "less than 1")),
+    ],
+)
+def test_a_setting_that_would_do_nothing_or_cannot_be_is_refused(
+    rows: Path, tmp_path: Path, settings: list[str], words: tuple[str, ...]
+):
+    refused(
+        luthier("run", rows, *[part for one in settings for part in ("--set", one)], "--out", tmp_path / "out"), *words
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@needs_starter
+def test_settings_of_an_adapter_need_one(rows: Path, tmp_path: Path):
+    rank = ("--set", "train.lora.rank=4")
+    refused(luthier("run", rows, *TINY, *rank, "--out", tmp_path / "a"), "train.lora", "train.method=lora")
+    targets = ("--set", "train.method=lora", "--set", "train.lora.targets=[q_prj]")
+    refused(
+        luthier("run", rows, *TINY, *targets, "--out", tmp_path / "b"),
+        "train.lora.targets",
+        "q_prj",
+        "down_proj",
+        "q_proj",
+    )
+
+
 def test_the_same_file_as_data_and_as_test(rows: Path, tmp_path: Path):
     refused(luthier("run", rows, "--test", rows, "--out", tmp_path / "out"), "rows.jsonl", "--test", "same file")
     link = tmp_path / "link.jsonl"
@@ -213,6 +254,7 @@ def test_an_out_folder_that_is_not_empty(rows: Path, tmp_path: Path):
     refused(luthier("run", rows, "--out", tmp_path / "out"), "not empty", "luthier resume")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
     refused(luthier("run", rows, "--out", rows), "rows.jsonl")
+    refused(luthier("run", rows, "--out", rows / "below"), "cannot be made", "--out")
 
 
 @pytest.mark.parametrize("command", ["resume", "compare", "chat", "show"])

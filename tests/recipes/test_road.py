@@ -3,6 +3,7 @@ adapters, plain text. How far training leads is measured elsewhere; here a few s
 """
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from command import Called, in_own_process, luthier, needs_starter
 from peft import PeftModel
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -30,7 +32,7 @@ SETTINGS = {
 # Settings that stay empty in a finished run: not everything has a value.
 MAY_STAY_EMPTY = {
     "data.test", "data.validation", "data.format", "data.group", "data.system", "data.encoding", "data.delimiter",
-    "model.revision", "model.init", "model.enable_thinking", "train.warm_from", "generate.batch_size", "compare.knowledge",
+    "model.revision", "model.init", "model.enable_thinking", "train.warm_from", "compare.knowledge",
     "compare.dense", "compare.endpoint.url", "compare.endpoint.model", "compare.price",
     "check.presidio", "train.lr_multiplier", "train.batch_rows", "train.checkpoint_epochs", "generate.constrain",
 }  # fmt: skip
@@ -187,7 +189,7 @@ def test_a_finished_run_has_nothing_to_resume(run: Path):
 
 
 def test_a_small_run_makes_an_adapter_and_merged_weights_of_the_same_model(folder: Path):
-    settings = {**SETTINGS, "data": {**SETTINGS["data"], "path": str(folder / "tickets.jsonl")}}  # type: ignore[dict-item]
+    settings = {**SETTINGS, "data": {**SETTINGS["data"], "path": str(folder / "tickets.jsonl")}, "generate": {}}  # type: ignore[dict-item]
     (folder / "lora.yaml").write_text(yaml.safe_dump(settings))
     called = luthier(
         "train",
@@ -201,7 +203,9 @@ def test_a_small_run_makes_an_adapter_and_merged_weights_of_the_same_model(folde
     )
     assert called.code == 0, called.err
     package = Path(called.out.strip())
-    assert json.loads((package / "adapter_config.json").read_text())["r"] == 4
+    adapter = json.loads((package / "adapter_config.json").read_text())
+    assert adapter["r"] == 4 and not adapter["modules_to_save"], "servers load low-rank layers and nothing else"
+    assert all(".lora_" in name for name in load_file(package / "adapter_model.safetensors"))
     merged = luthier("export", folder / "lora", "--format", "merged", "--to", folder / "merged", "--json")
     assert merged.code == 0, merged.err
     assert json.loads(merged.out)["certificate"]["tokens_equal"] is True
@@ -214,7 +218,16 @@ def test_a_small_run_makes_an_adapter_and_merged_weights_of_the_same_model(folde
     alone = AutoModelForCausalLM.from_pretrained(folder / "merged", dtype="float32")(**tokens).logits
     assert (tuned - alone).abs().max() <= 5e-5 * tuned.abs().max() < (tuned - untuned).abs().max()
     assert not (folder / "lora" / "verdict.json").exists()
-    assert "finished" in luthier("resume", folder / "lora").err
+    again = luthier("resume", folder / "lora", "--json")
+    assert "finished" in again.err
+    assert json.loads(again.out) == {"run": str(folder / "lora"), "package": str(package)}
+    chosen = yaml.safe_load((folder / "lora" / "config.yaml").read_text())
+    rows = pq.read_table(folder / "lora" / "ledger.parquet").to_pylist()
+    longest = max(row["trained_tokens"] for row in rows if row["part"] == "train")
+    assert chosen["generate"]["max_new_tokens"] == math.ceil(1.25 * longest), "a later comparison has this budget"
+    assert chosen["train"]["epochs"] == pytest.approx(
+        4 / json.loads((folder / "lora" / "plan.json").read_text())["steps_per_epoch"], abs=1e-4
+    )
 
 
 def test_plain_text_is_judged_by_bits_per_byte(folder: Path):

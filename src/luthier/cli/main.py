@@ -181,8 +181,7 @@ def train(
     """Train what a settings file says, up to the exported weights."""
     from luthier.recipes import run as recipe
 
-    folder = recipe.train(_settings([file], set, {}), out, screen.voice())
-    screen.show({"run": str(folder.path), "package": str(folder.package)} if json else str(folder.package))
+    _show_package(recipe.train(_settings([file], set, {}), out, screen.voice()), json)
 
 
 @app.command()
@@ -193,6 +192,8 @@ def resume(run: Run, json: Json = False) -> None:
     folder = recipe.resume(run, screen.voice())
     if folder.verdict.exists():
         _show_verdict(folder, json)
+    else:
+        _show_package(folder, json)
 
 
 @app.command()
@@ -385,6 +386,10 @@ def _against(
         raise typer.BadParameter("only --margin goes with it", param_hint="--against")
     found = recipe.against(run, others, float(str(margin)) if margin is not None else None)
     return found if as_json else recipe.as_table(found)
+
+
+def _show_package(folder: RunDir, as_json: bool) -> None:
+    screen.show({"run": str(folder.path), "package": str(folder.package)} if as_json else str(folder.package))
 
 
 def _show_outlook(folder: RunDir, as_json: bool) -> None:

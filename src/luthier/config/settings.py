@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -193,7 +194,7 @@ class TrainSettings(Section):
     """The learning rate at the end as a share of the highest."""
     weight_decay: NotNegativeFloat = 0.0
     """Decoupled weight decay, on matrices only."""
-    betas: tuple[Share, Share] = (0.9, 0.99)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.99)
     """The decay rates of AdamW's averages."""
     clip: NotNegativeFloat = 1.0
     """The gradient is scaled down to this norm; 0 turns clipping off."""
@@ -227,7 +228,7 @@ class GenerateSettings(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Sample from the smallest set of tokens with this much probability."""
     batch_size: Positive | None = None
-    """How many prompts are decoded at once."""
+    """How many prompts are decoded at once, at most; long ones are fewer, so that they fit."""
     constrain: str | None = None
     """What answers are held to: `labels` (an answer of the training rows), `json` (any object), `spans` (JSON like the training answers, its texts copied from the question), `pattern:REGEX`, or the path of a JSON schema."""
     decode: Literal["generate", "score"] = "generate"

@@ -130,8 +130,11 @@ def create(out: Path | None, name: str) -> RunDir:
             f"Choose another --out, or go on with the run that lies there: luthier resume {out}"
         )
     run = RunDir(out)
-    for folder in (run.path, run.data, run.checkpoints, run.answers):
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in (run.path, run.data, run.checkpoints, run.answers):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"the run folder {out} cannot be made: {error.strerror}. Choose another --out.") from error
     return run
 
 

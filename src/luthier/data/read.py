@@ -98,7 +98,9 @@ def ensure_usable(
     num_bad = sum(rejected.values())
     total = num_rows + num_bad
     if total == 0:
-        raise DataError(f"{settings.path or 'the data'} holds no rows: it is empty or has only blank lines.")
+        raise DataError(
+            f"{settings.path or 'the data'} holds no rows: it is empty, or has only blank lines or a header."
+        )
     if num_rows and num_bad <= settings.max_bad_share * total:
         return
     rules = ", ".join(f"{rule}: {count}" for rule, count in Counter(rejected).most_common(5))

@@ -48,18 +48,21 @@ def find_sources(path: str) -> list[Source]:
 
     Raises DataError when there is none.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        found = [Source(file, file.relative_to(place).as_posix()) for file in _files_below(place)]
-    elif place.exists():
-        found = [Source(place, place.name)]
-    elif glob.has_magic(path):
-        found = _matching(str(place))
-    else:
-        raise DataError(f"there is no file or folder {path}.{_nearest_sibling(place)}")
+    if not path:
+        raise DataError("the data is named by an empty text; give a file, folder or glob.")
+    try:
+        found = _found(path)
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, a home of nobody
+        raise DataError(f"{path} cannot be looked at: {error}.") from error
     if not found:
         raise DataError(f"{path} holds no files to read; hidden files are left out.")
     return found
+
+
+def head_bytes(source: Source, size: int) -> bytes:
+    """Return up to `size` bytes as they lie on the disk; raise DataError where the file cannot be read."""
+    with _opened(source) as stream:
+        return stream.read(size)
 
 
 def byte_chunks(source: Source) -> Iterator[bytes]:
@@ -68,11 +71,7 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
     Raises RowProblem `truncated-file` or `damaged-file` after the last good byte of a broken
     archive, DataError for archives of other kinds and for decompression bombs.
     """
-    try:
-        stream = source.path.open("rb")
-    except OSError as error:
-        raise DataError(f"{source.path} cannot be opened: {error.strerror}.") from error
-    with stream:
+    with _opened(source) as stream:
         magic = stream.read(6)
         stream.seek(0)
         for start, kind in _ARCHIVES.items():
@@ -107,6 +106,24 @@ def first_bytes(source: Source, size: int) -> bytes:
     except RowProblem:
         pass  # the reader proper meets the damage again and reports it at its place
     return bytes(head[:size])
+
+
+def _found(path: str) -> list[Source]:
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return [Source(file, file.relative_to(place).as_posix()) for file in _files_below(place)]
+    if place.exists():
+        return [Source(place, place.name)]
+    if glob.has_magic(path):
+        return _matching(str(place))
+    raise DataError(f"there is no file or folder {path}.{_nearest_sibling(place)}")
+
+
+def _opened(source: Source) -> BinaryIO:
+    try:
+        return source.path.open("rb")
+    except OSError as error:
+        raise DataError(f"{source.path} cannot be opened: {error.strerror}.") from error
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from luthier.generate.growing import branched, growing_cache, side_by_side
 from luthier.generate.sample import greedy, log_probability, sampled
 from luthier.kernels import decode_attention
 
-_ROWS = 64
+MOST_ROWS = 64
 _TOKENS = 32_768
 _SHARED = 16
 _GROUP = 8
@@ -86,7 +86,7 @@ def memory_bounded(rows: int, device: torch.device) -> Generator[None]:
 
 def rows_at_once(batch_size: int | None, num_tokens: int) -> int:
     """Return how many rows of so many tokens, the answer included, are decoded together."""
-    return min(batch_size or _ROWS, max(1, _TOKENS // max(1, num_tokens)))
+    return min(batch_size or MOST_ROWS, max(1, _TOKENS // max(1, num_tokens)))
 
 
 class Engine:
@@ -116,7 +116,7 @@ class Engine:
         self._unrender = unrender
         self._max_new_tokens = max_new_tokens
         self._temperature, self._top_p, self._seed = temperature, top_p, seed
-        self._batch_size = batch_size or _ROWS
+        self._batch_size = batch_size or MOST_ROWS
         self._matcher = matcher
         assert isinstance(model.config, PreTrainedConfig)
         self._config = model.config

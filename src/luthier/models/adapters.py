@@ -56,10 +56,16 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int, base: st
         with old_name_allowed():
             tuned = get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:
-        raise SettingsError(f"train.lora.targets: {error}") from error
+        raise SettingsError(f"train.lora.targets: {error} There are: {', '.join(_linear_layers(model))}.") from error
     assert isinstance(tuned, PeftModel)
     tuned.peft_config["default"].base_model_name_or_path = base
     return tuned
+
+
+def _linear_layers(model: PreTrainedModel) -> list[str]:
+    return sorted(
+        {name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    )
 
 
 def train_all(model: PreTrainedModel) -> PreTrainedModel:

@@ -54,14 +54,19 @@ def find_model(settings: ModelSettings, *, weights: bool = True) -> ModelFolder:
     if settings.name == STARTER:
         return _checked(STARTER, Path(str(files("luthier.starter") / "model")), None)
     path = Path(settings.name)
-    if path.is_dir():
+    if settings.name and path.is_dir():
         return _checked(settings.name, path, None, weights=weights)
-    if settings.name.count("/") != 1 or settings.name.startswith((".", "/", "~")):
+    if not is_hub_id(settings.name):
         raise ModelError(
             f"there is no folder {settings.name}, and {settings.name!r} is no hub id (owner/name). "
             "Give a local model folder, a hub id, or `starter`."
         )
     return _from_hub(settings.name, settings.revision, weights)
+
+
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name can be that of a model on the hub: an owner and a name."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:

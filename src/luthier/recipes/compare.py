@@ -12,6 +12,7 @@ from luthier.core.rundir import RunDir, open_run, write_json
 from luthier.core.types import Grader, JsonObject
 from luthier.data.ledger import read_ledger, summary_of
 from luthier.data.store import count_stored
+from luthier.generate.engine import MOST_ROWS
 from luthier.graders.making.grading import destination
 from luthier.graders.making.spec import grader_named, learned
 from luthier.recipes import likelihood
@@ -125,6 +126,8 @@ def resolve_grading(job: Job, asked: Sequence[Question]) -> Grader:
         job.run.event("grader_chosen", grader=name, reason=reason)
         job.voice.say(f"grading with {name}: {reason}")
         job.resolve({"compare.grader": name})
+    if settings.generate.batch_size is None:
+        job.resolve({"generate.batch_size": MOST_ROWS})
     if settings.generate.max_new_tokens is None:
         job.resolve({"generate.max_new_tokens": max(1, answer_budget(job))})
         job.voice.say(

@@ -44,7 +44,7 @@ def as_text(facts: JsonObject) -> str:
     rates, packages, models = facts["flops_per_second"], facts["packages"], facts["models"]
     assert isinstance(rates, dict) and isinstance(packages, dict) and isinstance(models, list)
     lines = [
-        f"machine   {facts['processor']}, {facts['cores']} cores, {_gib(facts['memory_bytes'])} memory "
+        f"machine   {facts['processor']}, {facts['cores']} core{'s' if facts['cores'] != 1 else ''}, {_gib(facts['memory_bytes'])} memory "
         f"({_gib(facts['free_memory_bytes'])} free), {_gib(facts['free_disk_bytes'])} disk free",
         f"device    {facts['accelerator'] or 'CPU; no GPU was found'}",
         f"python    {facts['python']}; " + ", ".join(f"{name} {version}" for name, version in packages.items()),

@@ -20,6 +20,7 @@ from luthier.models.card import CardFacts, card
 from luthier.models.export import Package
 from luthier.models.export import export as write_package
 from luthier.models.license import license_of
+from luthier.recipes.answer import answer_budget
 from luthier.recipes.job import Job
 from luthier.recipes.verdict_file import read_verdict
 from luthier.recipes.voice import Voice
@@ -27,6 +28,7 @@ from luthier.verdict.questions import questions
 
 Format = Literal["adapter", "merged"]
 _SAMPLES, _ROWS_TRIED, _TEXT_LENGTH = 8, 64, 200
+_TEXT_BUDGET = 256
 
 
 def export(path: Path, format: str, to: Path | None, voice: Voice) -> tuple[Path, JsonObject]:
@@ -65,7 +67,13 @@ def _export(job: Job, format: Format, out: Path) -> JsonObject:
     base = None if job.settings.model.init else job.base_name
     text = _card(job, format, base)
     if job.settings.generate.max_new_tokens is None:
-        job.resolve({"generate.max_new_tokens": 256})
+        job.resolve(
+            {
+                "generate.max_new_tokens": _TEXT_BUDGET
+                if job.settings.train.objective == "text"
+                else max(1, answer_budget(job))
+            }
+        )
     assert job.settings.generate.max_new_tokens
     package = Package(
         format=format, base=base, card=text, stop_tokens=tuple(job.renderer.stop_tokens), max_new_tokens=job.settings.generate.max_new_tokens,

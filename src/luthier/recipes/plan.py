@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow.parquet as pq
 import torch
 
+from luthier.config.settings import LoraSettings
 from luthier.core.errors import DataError, ProofFailed, ResourceError, SettingsError
 from luthier.core.hardware import hardware
 from luthier.core.journal import entries
@@ -146,10 +147,15 @@ def resolve_training(job: Job, store: SequenceStore) -> None:
     own = job.rendered("train").store
     mean_tokens = own.num_tokens / len(own)
     choice = rule.choose(num_weights, sizes.hidden_size, num_rows, mean_tokens, method)
+    if method is None and choice.method == "full" and train.lora != LoraSettings():
+        raise SettingsError(
+            f"train.lora is set, but train.method is not, and all {num_weights / 1e6:,.1f}M weights of {job.folder.name} would be trained, as those "
+            "of every model that is so small. Add --set train.method=lora, or leave train.lora out."
+        )
     batch_tokens = train.batch_tokens or round((train.batch_rows or 0) * mean_tokens) or choice.batch_tokens
-    epochs = train.epochs or choice.epochs
     steps_per_epoch = len(mixed_steps(store, batch_tokens, job.settings.seed, 0, share=train.replay))
-    steps = train.steps or max(1, round(epochs * steps_per_epoch))
+    steps = train.steps or max(1, round((train.epochs or choice.epochs) * steps_per_epoch))
+    epochs = train.epochs or (round(steps / steps_per_epoch, 4) if train.steps else choice.epochs)
     job.resolve({
         "train.method": choice.method, "train.lora.rank": train.lora.rank or choice.rank,
         "train.lora.alpha": train.lora.alpha or 2.0 * (train.lora.rank or choice.rank),

@@ -11,7 +11,7 @@ from luthier.core import parts
 from luthier.core.errors import DataError, SettingsError, nearest
 from luthier.data.sources import find_sources
 from luthier.graders.making.spec import grader_named
-from luthier.models.load import find_model
+from luthier.models.load import find_model, is_hub_id
 from luthier.recipes.arm_settings import refuse_missing
 from luthier.recipes.decode import refuse_contradictions
 
@@ -25,8 +25,9 @@ def preflight(settings: Settings, *, rows_given: bool) -> None:
     _refuse_unknown_parts(settings)
     refuse_missing(settings.compare)
     refuse_contradictions(settings.generate)
+    _refuse_what_would_do_nothing(settings)
     _refuse_files_given_twice(settings)
-    if settings.model.init is not None or Path(settings.model.name).is_dir() or "/" not in settings.model.name:
+    if settings.model.init is not None or Path(settings.model.name).is_dir() or not is_hub_id(settings.model.name):
         find_model(settings.model)
 
 
@@ -49,6 +50,19 @@ def _refuse_unknown_parts(settings: Settings) -> None:
         problems.append(f"compare.grader: {error}")
     if problems:
         raise SettingsError("the settings cannot be used:\n  " + "\n  ".join(problems))
+
+
+def _refuse_what_would_do_nothing(settings: Settings) -> None:
+    """A setting that is skipped is an error."""
+    train, usual = settings.train, Settings()
+    problems = [
+        ("compare.grader", "rows of train.objective text are judged by bits per byte", train.objective == "text" and settings.compare.grader),
+        ("train.decay", f"only the schedule wsd decays, and train.schedule is {train.schedule}", train.schedule != "wsd" and train.decay != usual.train.decay),
+        ("generate.top_p", "generate.temperature is 0, so nothing is drawn", settings.generate.temperature == 0 and settings.generate.top_p != 1),
+    ]  # fmt: skip
+    found = [f"{key} would do nothing: {reason}. Leave it out." for key, reason, skipped in problems if skipped]
+    if found:
+        raise SettingsError("the settings cannot be used:\n  " + "\n  ".join(found))
 
 
 def _refuse_files_given_twice(settings: Settings) -> None:

@@ -31,7 +31,7 @@ from luthier.data.read import (
     read_rows_from_python,
     read_with_records,
 )
-from luthier.data.sources import find_sources
+from luthier.data.sources import find_sources, head_bytes
 from luthier.data.split import Assignment, row_key, split
 from luthier.data.store import RowWriter, read_stored
 from luthier.recipes.check_words import printable
@@ -97,8 +97,7 @@ def likely_rows(source: Source | None) -> int | None:
         return None
     likely = 0.0
     for file in find_sources(str(source)):
-        with file.path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
+        head = head_bytes(file, _HEAD_BYTES)
         if b"\0" in head or b"\n" not in head:  # packed, or not in lines
             return None
         likely += file.path.stat().st_size * head.count(b"\n") / len(head)

@@ -193,7 +193,7 @@ class _Words:
         scale = self._about.scale
         first, second = (scale.score(number(self._arms[name], "score")) for name in (a, b))
         gain = self._standing.gain(a, b)
-        return f"{scale.name} {first} against {second} on {self._about.test_rows:,} test rows ({self._sure(gain)})"
+        return f"{scale.name} {first} against {second} on {self._about.test_rows:,} test row{'s' if self._about.test_rows != 1 else ''} ({self._sure(gain)})"
 
     def _sure(self, gain: Gain) -> str:
         """Write a gain as the difference of the scores: where lower is better, a gain is below 0."""
@@ -210,7 +210,7 @@ class _Words:
         if more > _MOST_ROWS:
             return f"More than {_MOST_ROWS:,} test rows would be needed to decide it."
         shown = "which is better" if gain.entry.get("aim") == "a difference" else "that they are equivalent"
-        return f"If the true difference is as seen, {more:,} more test rows would show {shown} in {100 * POWER:.0f} % of cases."
+        return f"If the true difference is as seen, {more:,} more test row{'s' if more != 1 else ''} would show {shown} in {100 * POWER:.0f} % of cases."
 
     def _noise(self) -> str:
         return f"The checks doubt the answers of {100 * self._about.doubted:.1f} % of the rows, and a score cannot be surer than its answers."
