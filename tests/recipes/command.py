@@ -56,8 +56,12 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
 
 def in_own_process(*arguments: object) -> Called:
     """Run one command in a process of its own and wait for it."""
-    process = start(*arguments)
-    out, err = process.communicate(timeout=300)
+    with start(*arguments) as process:
+        try:
+            out, err = process.communicate(timeout=900)  # a busy machine is no failure
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return Called(process.returncode, out, err)
 
 

@@ -223,6 +223,15 @@ def test_swapped_values_are_trained_beside_the_rows_and_change_no_fate(tmp_path)
     assert made and not [text for text in made if any(f"<|user|>{asked}<|end|>" in text for asked in held_out)]
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_layers_are_compiled_where_the_settings_say_so(tmp_path, data, compiled, monkeypatch):
+    """Nothing is compiled yet: torch does it at the first batch."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    change = {"train.compile": compiled, "train.method": "full", "train.layout": "padded"}
+    layers = prepared(tmp_path / "run", data, change).policy.stock.get_submodule("model.layers")  # type: ignore[arg-type]
+    assert {layer._compiled_call_impl is not None for layer in layers.children()} == {compiled}
+
+
 def test_the_adapter_is_made_as_the_settings_say(tmp_path, data):
     lora = {"rank": 3, "alpha": 5, "dropout": 0.25, "targets": ["v_proj"]}
     job = prepared(tmp_path / "run", data, {"train.method": "lora", **{f"train.lora.{k}": v for k, v in lora.items()}})  # type: ignore[dict-item]
