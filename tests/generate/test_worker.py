@@ -87,7 +87,7 @@ def test_an_adapter_is_loaded_with_the_first_request_for_it(client: EngineClient
     assert adapted[0] == adapted[1] != plain
     assert whole(client.ask(ask()))[1].finished.ids == plain
     assert client.stats()["adapters"] == ["a1"]
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="is no adapter"):
         list(client.ask(ask(adapter="a2", adapter_folder=tmp_path / "none")))
 
 

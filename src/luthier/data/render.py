@@ -10,7 +10,7 @@ L is the length of a sequence in tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
@@ -72,8 +72,9 @@ class Renderer:
         truncate: Truncate = "drop",
         enable_thinking: bool | None = None,
         stop_tokens: Sequence[int] = (),
+        apply: Callable[..., object] | None = None,
     ) -> None:
-        self.template = ChatTemplate(tokenizer, enable_thinking=enable_thinking, stop_tokens=stop_tokens)
+        self.template = ChatTemplate(tokenizer, enable_thinking=enable_thinking, stop_tokens=stop_tokens, apply=apply)
         self.stop_tokens = self.template.stop_tokens
         self._max_length = max_length
         self._truncate = truncate

@@ -57,7 +57,8 @@ class Segment:
 class ChatTemplate:
     """A tokenizer's chat template, probed once for how its turns end and how it shows reasoning.
 
-    `stop_tokens` adds the model's own (generation_config's eos_token_id) to the one that the template writes.
+    `stop_tokens` adds the model's own (generation_config's eos_token_id) to the one that the template writes; `apply`
+    renders in place of the tokenizer's own `apply_chat_template`.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class ChatTemplate:
         *,
         enable_thinking: bool | None = None,
         stop_tokens: Sequence[int] = (),
+        apply: Callable[..., object] | None = None,
     ) -> None:
-        self._apply: Callable[..., object] = tokenizer.apply_chat_template
+        self._apply: Callable[..., object] = apply or tokenizer.apply_chat_template
         self._options: JsonObject = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         source = tokenizer.chat_template
         self.exists = bool(source)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from luthier.compat.checkpointing import old_name_allowed
 from luthier.core.errors import ModelError, nearest
+from luthier.models.inspection import check_adapter
 
 _BASE = "__base__"
 
@@ -36,6 +37,7 @@ class Adapters:
 
     def load(self, name: str, folder: Path, in_use: Collection[str] = ()) -> None:
         """Load an adapter in PEFT's format, or load it anew; those in use are never evicted for it."""
+        check_adapter(folder)
         self.unload(name)
         known = {id(parameter) for parameter in self.model.parameters()}
         try:

@@ -2,7 +2,8 @@
 
 The first message loads a base model; then requests, cancellations and adapters come in while answers go out. Pieces
 of one answer that wait to be written are joined, so that a slow reader gets fewer and longer ones. The process ends
-when its input does, so that it never outlives its parent.
+when its input does, so that it never outlives its parent. It is the only one that opens the weights and templates of
+others: it has no network, and templates are rendered within limits.
 """
 
 import os
@@ -18,6 +19,7 @@ import torch
 from torch.nn import Module
 
 from luthier.config.settings import ModelSettings
+from luthier.core.confinement import without_network
 from luthier.core.errors import DataError, LuthierError, UserError
 from luthier.core.hashing import canonical_json
 from luthier.core.types import ROLES, JsonObject, JsonValue, Message
@@ -27,6 +29,7 @@ from luthier.generate.adapters import Adapters
 from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, Grammar, JsonSchema, Pattern
 from luthier.generate.request import Delta, Event, Finished, Sampling
 from luthier.generate.serving import Request, ServingEngine
+from luthier.generate.templating import Templates
 from luthier.generate.wire import error_as_json, event_as_json, read_lines, write_line
 from luthier.models.load import context_length, find_model, load_model, load_tokenizer, stop_tokens
 
@@ -93,7 +96,7 @@ class Worker:
         context = context_length(folder)
         self._renderer = Renderer(
             tokenizer, max_length=context, enable_thinking=cast("bool | None", spec.get("enable_thinking")),
-            stop_tokens=stop_tokens(folder),
+            stop_tokens=stop_tokens(folder), apply=Templates(tokenizer.apply_chat_template),
         )  # fmt: skip
         device = str(spec.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = str(spec.get("dtype") or ("float32" if device == "cpu" else "bfloat16"))
@@ -215,7 +218,9 @@ def _message(value: JsonObject) -> Message:
 
 
 def main() -> None:
-    """Serve on standard input and output; what libraries print goes to standard error."""
+    """Serve on standard input and output, without a network; what libraries print goes to standard error."""
+    if not without_network():
+        print("this system cannot keep the engine from the network", file=sys.stderr)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     outbox = Outbox(out)

@@ -4,6 +4,7 @@ Safe by default: weights in safetensors only, no code from the model's repositor
 """
 
 import json
+import math
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,7 @@ from luthier.config.settings import LlamaInit, ModelSettings
 from luthier.core.errors import ModelError
 from luthier.core.hashing import derived_seed
 from luthier.core.types import JsonObject
+from luthier.models.inspection import check_model, read_json
 
 STARTER = "starter"
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
@@ -103,6 +105,11 @@ def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> 
             f"the weights of {folder.name} in {folder.path} are not whole: {', '.join(absent[:3])}{more} is not there. "
             "Download the model again, or correct its config.json."
         )
+    for weight, parameter in model.named_parameters():
+        if parameter.numel() and not all(math.isfinite(float(bound)) for bound in parameter.detach().aminmax()):
+            raise ModelError(
+                f"{weight} of {folder.name} in {folder.path} holds what is no finite number; its weights are damaged."
+            )
     return cast(PreTrainedModel, torch.nn.Module.to(model, device))
 
 
@@ -160,22 +167,13 @@ def _checked(name: str, path: Path, revision: str | None, *, weights: bool = Tru
     config_file = path / "config.json"
     if not config_file.is_file():
         raise ModelError(f"{path} is no model folder: it has no config.json.")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config_file} is not valid JSON: {error}") from error
-    for file in ("config.json", "tokenizer_config.json"):
-        text = (path / file).read_text(encoding="utf-8") if (path / file).is_file() else ""
-        if '"auto_map"' in text:
-            raise ModelError(
-                f"{name} needs code from its own repository ({file} has auto_map), which Luthier never runs. "
-                "Choose a model whose architecture transformers itself has."
-            )
+    config = read_json(config_file)
     if weights and not any(path.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in path.glob("*.bin"))) or "no weights at all"
         raise ModelError(
             f"{name} has no safetensors weights ({found} in {path}). Pickled weights are never loaded; convert them to safetensors first."
         )
+    check_model(path, config, weights=weights)
     return ModelFolder(name, path, revision, config)
 
 

@@ -1,0 +1,102 @@
+"""Templates that come with a model and mean no good: none of them stops, fills or reaches anything."""
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jinja2 import TemplateError
+from tiny_chat import CHATML, byte_tokenizer
+
+from luthier.core.errors import ModelError
+from luthier.generate.templating import Templates
+
+MESSAGES = [{"role": "user", "content": "Hello \u00e9\ue000"}]
+SECONDS = 2.0
+
+
+@pytest.fixture
+def rendering() -> Iterator:
+    made: list[Templates] = []
+
+    def start(template: str, seconds: float = SECONDS) -> Templates:
+        made.append(Templates(byte_tokenizer(template).apply_chat_template, seconds))
+        return made[-1]
+
+    yield start
+    for templates in made:
+        templates.close()
+
+
+def test_a_conversation_is_rendered_as_the_tokenizer_renders_it(rendering):
+    apply = byte_tokenizer(CHATML).apply_chat_template
+    templates = rendering(CHATML)
+    for messages in (MESSAGES, [*MESSAGES, {"role": "assistant", "content": "x" * 200_000}]):
+        wanted = apply(messages, tools=None, tokenize=False, add_generation_prompt=True)
+        assert templates(messages, tools=None, tokenize=False, add_generation_prompt=True) == wanted
+    with pytest.raises(TemplateError, match="no roles"):
+        rendering("{{ raise_exception('no roles') }}")(MESSAGES, tokenize=False)
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+# `one` is the number of messages: what is constant would be computed while the template is compiled.
+BOMBS = [
+    ENDLESS, "{{ 'a' * (one * 10**9) }}", "{{ ('a' * (one * 99999)) * 99999 }}", "{% set x = [one] * 10**9 %}", "{{ (one + 9) ** (10 ** 8) }}", "{{ '%2000000000d' % one }}",
+    "{{ '{:2000000000}'.format(one) }}", "{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 1) }}{% endmacro %}{{ m(one) }}", "{% for a in range(one * 99999) %}{{ 'x' * 99999 }}{% endfor %}",
+    "{{ 'x' * (one * 5 * 1024 * 1024) }}", "{{ range(one * 10**12) | list | length }}", "{% set ns = namespace(x='x') %}{% for i in range(64) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "{{ ('a' * (one * 50)) | replace('a', 'b' * (one * 99999999)) }}", "{{ ('x ' * (one * 99999)) | wordwrap(1) | indent(99999) }}", "{{ lipsum(n=one * 99999) }}", "{{ 'x' | center(one * 10 ** 10) }}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", BOMBS)
+def test_a_template_without_end_ends_within_its_limits_and_the_next_conversation_is_answered(rendering, template: str):
+    hostile = (
+        "{% set one = messages | length %}{% if messages[0]['content'] == 'attack' %}" + template + "{% endif %}fine"
+    )
+    templates = rendering(hostile, 1.0)
+    since = time.monotonic()
+    with pytest.raises((ModelError, TemplateError)):
+        templates([{"role": "user", "content": "attack"}], tokenize=False)
+    assert time.monotonic() - since < 30
+    assert templates(MESSAGES, tokenize=False) == "fine"
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 3 << 20  # in KiB
+
+
+ATTACKS = [
+    "''.__class__.__mro__[1].__subclasses__()", "messages.__class__", "''['__class__']", "''|attr('__class__')", "cycler.__init__.__globals__.os", "lipsum.__globals__['os']",
+    "joiner.__init__.__globals__", "namespace.__init__.__globals__", "self.__init__.__globals__", "self._TemplateReference__context", "raise_exception.__globals__", "strftime_now.__globals__",
+    "strftime_now.__code__", "dict.__base__", "dict.fromkeys.__globals__", "(messages|list).append.__self__.__class__", "'{0.__class__}'.format(messages)", "'%s'|format(messages.__class__)",
+    "'{0.__class__.__mro__}'|format(messages)", "messages|map(attribute='__class__')|list", "messages|map('attr','__class__')|list", "messages|groupby('__class__')|list", "''.join.__func__", "range.__self__",
+    "(1).__class__", "tools.__class__", "messages[0].update({'a': 1})", "messages.append(1)", "messages.clear()", "messages[0].pop('role')", "config", "request", "get_flashed_messages", "__import__('os')",
+    "loop.__init__", "caller.__globals__", "varargs.__class__", "kwargs.__class__", "undefined_name.__class__", "''.format_map(messages[0])",
+]  # fmt: skip
+
+
+def test_no_template_gets_out_of_its_sandbox(rendering, tmp_path: Path):
+    fired = tmp_path / "fired"
+    call = f".popen('touch {fired}').read()"
+    cases = "".join(
+        f"{{% if messages[0]['content'] == '{number}' %}}{{{{ ({attack}){end} }}}}{{% endif %}}"
+        for number, (attack, end) in enumerate((attack, end) for attack in ATTACKS for end in ("", call))
+    )
+    templates = rendering(cases)
+    told = []
+    for number in range(2 * len(ATTACKS)):
+        try:
+            told.append(templates([{"role": "user", "content": str(number)}], tokenize=False))
+        except (TemplateError, ModelError):
+            told.append("")
+    assert not fired.exists()
+    assert not any(word in text for text in told for word in ("<class", "<function", "<module", "<built-in", "<code"))
+
+
+def test_the_process_holds_nothing_of_its_parent_and_ends_with_it(tmp_path: Path):
+    with (tmp_path / "open").open("w"):
+        templates = Templates(byte_tokenizer(CHATML).apply_chat_template)
+        templates(MESSAGES, tokenize=False)
+        held = [os.readlink(path) for path in Path(f"/proc/{templates.pid}/fd").iterdir()]
+    assert not any(str(tmp_path) in target for target in held)
+    templates.close()
+    assert not Path(f"/proc/{templates.pid}").exists()
