@@ -1,6 +1,7 @@
 """Who may call, from where, and how much; what is written down about it."""
 
 import json
+import re
 import resource
 import socket
 import subprocess
@@ -122,8 +123,15 @@ def test_bad_arguments_of_lists_are_refused(served: Served, path: str):
 
 def test_what_is_not_there_is_said_in_openais_form(served: Served):
     for method, path, wanted in (("GET", "/v1/nothing", 404), ("GET", "/nothing", 404), ("PUT", "/v1/models", 405)):
-        status, body, _ = served.call(method, path)
+        status, body, headers = served.call(method, path)
+        assert headers.get("allow") == (None if wanted == 404 else "GET, HEAD")
         assert status == wanted and set(body["error"]) == {"message", "type", "param", "code"}  # type: ignore[arg-type]
+
+
+def test_a_method_that_is_not_there_is_told_which_are(served: Served):
+    assert served.call("PATCH", "/v1/files")[2]["allow"] == "GET, HEAD, POST"
+    assert served.call("PUT", "/v1/models/starter")[2]["allow"] == "DELETE, GET, HEAD"
+    assert served.call("POST", "/healthz")[2]["allow"] == "GET, HEAD"
 
 
 def test_half_open_connections_are_closed_and_keep_nobody_waiting(served: Served):
@@ -147,6 +155,30 @@ def test_figures_and_log_tell_of_requests_but_not_what_they_hold(served: Served)
     assert entry["route"] == "files_api.retrieve" and entry["status"] == 404
     assert 'luthier_requests_total{route="files_api.retrieve",method="GET",status="404"}' in str(text)
     assert served.call("GET", "/readyz")[1] == {"status": "ready"}
+
+
+SAMPLE = re.compile(r'(?P<name>[a-z_]+)(\{[a-z]+="[\w.-]*"(,[a-z]+="[\w.-]*")*\})? (?P<value>\d+(\.\d+)?(e-?\d+)?)')
+
+
+def test_every_figure_has_its_kind_and_its_help(served: Served):
+    """Prometheus drops a page of which one line is wrong."""
+    status, body, headers = served.call("GET", "/metrics")
+    assert status == 200 and headers["content-type"].startswith("text/plain; version=0.0.4")
+    kinds: dict[str, str] = {}
+    seen: set[str] = set()
+    for line in str(body["text"]).splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in kinds and kind == ("counter" if name.endswith("_total") else "gauge")
+            kinds[name] = kind
+        elif not line.startswith("# HELP "):
+            sample = SAMPLE.fullmatch(line)
+            assert sample is not None and sample["name"] in kinds, line
+            assert line.rpartition(" ")[0] not in seen
+            seen.add(line.rpartition(" ")[0])
+    assert {"luthier_requests_total", "luthier_answer_tokens_total", "luthier_engine_bytes", "luthier_stopping"} <= set(
+        kinds
+    )
 
 
 def test_the_first_key_is_kept_for_its_owner_alone(served: Served):

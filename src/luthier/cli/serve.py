@@ -23,12 +23,18 @@ def serve(
     config: Annotated[
         list[Path] | None, typer.Option("--config", help="A YAML file of the server's settings; later files win.")
     ] = None,
+    engine_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A vLLM server that answers in the place of Luthier's own engine.")
+    ] = None,
 ) -> None:
     """Serve OpenAI's API for files, fine-tuning jobs, models and chat."""
     from luthier.config.serving import load_serving
     from luthier.server.main import serve as serve_until_stopped
 
-    serve_until_stopped(load_serving(config or []), data, host, port)
+    settings = load_serving(config or [])
+    if engine_url is not None:
+        settings = settings.model_copy(update={"engine_url": engine_url})
+    serve_until_stopped(settings, data, host, port)
 
 
 @keys.command()

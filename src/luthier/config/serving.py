@@ -23,12 +23,18 @@ class ServeSettings(Section):
     """How many jobs train at the same time."""
     threads: Positive | None = None
     """How many cores one training uses; all but one of the machine's, divided by `workers`, when absent."""
+    engine_url: str | None = None
+    """The address of a vLLM server that answers in the place of Luthier's own engine, such as `http://127.0.0.1:8001`; its key is read from `LUTHIER_ENGINE_KEY`."""
     engines: Positive = 2
     """How many base models answer at the same time; the one that was used least recently makes room for another."""
     engine_bytes: Positive = 16 << 30
     """How much memory the processes of the base models may take together, before those that are idle are ended."""
     engine_threads: Positive | None = None
     """How many cores one base model uses to answer; half of the machine's when absent."""
+    adapter_bytes: Positive = 1 << 30
+    """How much memory the adapters over one base model may take, before those that nobody asks for are let go."""
+    prefix_bytes: NotNegative = 256 << 20
+    """How much memory one base model keeps of prompts that it has seen, so that their beginnings are not computed again."""
     answers: Positive = 16
     """How many answers one base model writes at the same time."""
     waiting: Positive = 64
@@ -51,6 +57,8 @@ class ServeSettings(Section):
     """How many requests of batches are answered at the same time, beside those of clients that wait."""
     read_seconds: PositiveFloat = 30.0
     """How long the server waits for the next bytes of a request."""
+    drain_seconds: PositiveFloat = 20.0
+    """How long a server that is told to stop waits for the answers that it has begun."""
     connections: Positive = 512
     """How many requests are taken at the same time; the others are told to come again."""
     validation_rows: NotNegative = 200

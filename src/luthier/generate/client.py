@@ -78,11 +78,26 @@ class Ended:
     content: str
 
 
+class Owner(Protocol):
+    """What an answer asks of who got the request."""
+
+    heard: float
+    silence_seconds: float
+
+    def tell(self, message: JsonObject) -> None:
+        """Send what needs no answer."""
+        ...
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """End a process that said nothing for too long."""
+        ...
+
+
 class Answer:
     """What comes back for one request: iterate over it for pieces and ends, or `read` what came into another inbox."""
 
     def __init__(
-        self, client: "EngineClient", name: str, choices: int, process: "subprocess.Popen[bytes]",
+        self, client: Owner, name: str, choices: int, process: "subprocess.Popen[bytes] | None",
         inbox: Inbox | None = None,
     ) -> None:  # fmt: skip
         self.id, self.choices, self.process = name, choices, process
@@ -133,7 +148,8 @@ class Answer:
 
     def give_up(self) -> EngineDied:
         """End the process that said nothing for too long; return the error of its requests."""
-        self._client.kill(self.process)
+        if self.process is not None:
+            self._client.kill(self.process)
         return EngineDied(f"the engine said nothing for {self._client.silence_seconds:g} s and was ended. Ask again.")
 
     def _next(self) -> JsonObject | LuthierError:

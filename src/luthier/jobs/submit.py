@@ -138,10 +138,12 @@ class Jobs:
         with self._database.reading() as connection:
             return page(connection, CheckpointRecord, checkpoints, wanted, after, limit)
 
-    def number_of(self, table: sa.Table, row_id: str) -> int | None:
-        """Return the place in its table of an event, checkpoint, job, batch or file, for `after`; None for one that is gone."""
+    def number_of(self, table: sa.Table, project_id: str, row_id: str) -> int | None:
+        """Return the place in its table of what a project owns, for `after`; None for what is gone or another's."""
+        owned, owner = (table, table) if "project_id" in table.c else (table.join(jobs), jobs)
+        wanted = sa.select(table.c.number).select_from(owned)
         with self._database.reading() as connection:
-            found = connection.execute(sa.select(table.c.number).where(table.c.id == row_id)).scalar()
+            found = connection.execute(wanted.where(table.c.id == row_id, owner.c.project_id == project_id)).scalar()
         return None if found is None else int(found)
 
     def models(self, project_id: str) -> list[ModelRecord]:

@@ -10,9 +10,9 @@ from functools import partial
 from luthier.core.errors import DataError, LuthierError, ModelError, SettingsError
 from luthier.core.hashing import text_hash
 from luthier.core.types import JsonObject
-from luthier.generate.client import Answer, Ask, Ended, EngineClient, EngineDied
-from luthier.generate.request import Delta, QueueFull
-from luthier.server.engines import Engines, Served
+from luthier.generate.client import Answer, Ask, Ended, EngineDied
+from luthier.generate.request import Delta, Finished, QueueFull
+from luthier.server.engines import Engine, Engines, Served, Tokens
 from luthier.server.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ async def events(engines: Engines, served: Served, ask: Ask) -> AsyncGenerator[D
         ask = replace(ask, adapter=text_hash(str(served.adapter))[:_NAME_LENGTH], adapter_folder=served.adapter)
     async with engines.lent(served) as client, aclosing(_told(engines, client, ask)) as told:
         async for event in told:
+            if isinstance(event, Ended):
+                _count(engines.tokens, event.finished)
             yield event
 
 
@@ -51,7 +53,14 @@ def api_error(error: LuthierError, model: str) -> ApiError:
             return ApiError(500, f"The answer failed: {error}", code="generation_failed")
 
 
-async def _told(engines: Engines, client: EngineClient, ask: Ask) -> AsyncGenerator[Delta | Ended]:
+def _count(tokens: Tokens, finished: Finished) -> None:
+    if finished.choice == 0:  # the other choices share its prompt
+        tokens.prompt += finished.tokens_in
+        tokens.cached += finished.cached
+    tokens.answer += len(finished.ids)
+
+
+async def _told(engines: Engines, client: Engine, ask: Ask) -> AsyncGenerator[Delta | Ended]:
     inbox = _Inbox()
     answer = await engines.beside(partial(client.ask, ask, inbox))
     try:

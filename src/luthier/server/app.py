@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 
 from luthier.jobs.batch_input import Limits
 from luthier.jobs.records import now
-from luthier.server import batches_api, chat_api, files_api, fine_tuning_api, health, models_api
+from luthier.server import batches_api, chat_api, files_api, fine_tuning_api, health, models_api, openapi
 from luthier.server.batching import Batcher
 from luthier.server.control import Control
 from luthier.server.errors import not_here
@@ -91,6 +91,7 @@ def _v1() -> list[Route]:
         Route("/batches", batches_api.list_batches),
         Route("/batches/{batch_id}", batches_api.retrieve),
         Route("/batches/{batch_id}/cancel", batches_api.cancel, methods=["POST"]),
+        Route("/openapi.json", openapi.show),
         Route("/models", models_api.list_models),
         Route("/models/{model:path}", models_api.retrieve),
         Route("/models/{model:path}", models_api.delete, methods=["DELETE"]),

@@ -11,7 +11,7 @@ from pydantic import JsonValue as AnyJson
 from starlette.requests import ClientDisconnect, Request
 
 from luthier.core.types import JsonObject, JsonValue
-from luthier.server.control import control_of
+from luthier.server.control import caller, control_of
 from luthier.server.errors import ApiError
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -145,7 +145,7 @@ def after_of(request: Request, table: sa.Table) -> int | None:
     after = request.query_params.get("after")
     if after is None:
         return None
-    number = control_of(request).jobs.number_of(table, after)
+    number = control_of(request).jobs.number_of(table, caller(request).project_id, after)
     if number is None:
         raise ApiError(400, f"Invalid 'after': there is no {after}.", param="after", code="invalid_value")
     return number

@@ -26,6 +26,7 @@ class Counters:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     in_flight: int = 0
     uploaded_bytes: int = 0
+    stopping: bool = False
 
     def note(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""

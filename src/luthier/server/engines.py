@@ -1,10 +1,13 @@
 """The processes that answer: one for each base model, started when first asked for, ended when its room is needed.
 
+Where the settings name a vLLM server, that one answers in their place.
+
 All of this runs on the event loop but what waits for a process, which has threads of its own: a model that takes a
 minute to load must not hold up the other requests.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,10 +21,13 @@ from anyio import CapacityLimiter, to_thread
 from luthier.config.serving import ServeSettings
 from luthier.core.hardware import usable_cores
 from luthier.generate.client import EngineClient, EngineDied, EngineSpec
+from luthier.generate.remote import RemoteEngine
 from luthier.generate.request import QueueFull
 
 _THREADS = 16
+_KEY_VARIABLE = "LUTHIER_ENGINE_KEY"  # in no file, since settings are written down
 Result = TypeVar("Result")
+Engine = EngineClient | RemoteEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,21 @@ class Served:
 
 @dataclass
 class _Engine:
-    """A process, how many requests it has, and when it had the last one."""
+    """What answers, how many requests it has, and when it had the last one."""
 
-    client: EngineClient
+    client: Engine
     users: int = 0
     used: float = 0.0
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass
+class Tokens:
+    """What has been read and written since the server started; `cached` is what was read but not computed."""
+
+    prompt: int = 0
+    cached: int = 0
+    answer: int = 0
 
 
 class Engines:
@@ -53,6 +68,8 @@ class Engines:
         self._threads = serving.engine_threads or max(1, usable_cores() // 2)
         self._engines: dict[EngineSpec, _Engine] = {}
         self._limiter: CapacityLimiter | None = None
+        self._closed = False
+        self.tokens = Tokens()
 
     async def figures(self) -> dict[str, int]:
         """Return what operators want to know: processes, requests, answers that are written, requests that wait, bytes."""
@@ -68,10 +85,12 @@ class Engines:
         return told
 
     @asynccontextmanager
-    async def lent(self, served: Served) -> AsyncGenerator[EngineClient]:
+    async def lent(self, served: Served) -> AsyncGenerator[Engine]:
         """Lend the engine of a base model; raise ModelError if it cannot be loaded, QueueFull if there is no room."""
+        if self._closed:
+            raise QueueFull("the server is stopping.")
         ended = self._make_room(spec := self._spec(served))
-        engine = self._engines.setdefault(spec, _Engine(EngineClient(spec, log=self._log)))
+        engine = self._engines.setdefault(spec, _Engine(self._engine(spec)))
         engine.users += 1
         try:
             for client in ended:
@@ -88,15 +107,22 @@ class Engines:
         return await to_thread.run_sync(work, limiter=self._limiter)
 
     def close(self) -> None:
-        """End all engines."""
+        """End all engines, for good."""
+        self._closed = True
         for engine in self._engines.values():
             engine.client.close()
         self._engines.clear()
+
+    def _engine(self, spec: EngineSpec) -> Engine:
+        if self._serving.engine_url is None:
+            return EngineClient(spec, log=self._log)
+        return RemoteEngine(self._serving.engine_url, spec, key=os.environ.get(_KEY_VARIABLE, ""))
 
     def _spec(self, served: Served) -> EngineSpec:
         return EngineSpec(
             served.base, served.revision, enable_thinking=served.enable_thinking, threads=self._threads,
             max_rows=self._serving.answers, max_waiting=self._serving.waiting,
+            adapter_bytes=self._serving.adapter_bytes, prefix_bytes=self._serving.prefix_bytes,
         )  # fmt: skip
 
     async def _started(self, engine: _Engine) -> None:
@@ -108,9 +134,9 @@ class Engines:
         while self._num_bytes() > self._serving.engine_bytes and (idle := self._longest_idle()):
             await self.beside(self._engines.pop(idle).client.close)
 
-    def _make_room(self, spec: EngineSpec) -> list[EngineClient]:
+    def _make_room(self, spec: EngineSpec) -> list[Engine]:
         """Take idle engines out of the table until one more fits; return those to be ended."""
-        ended: list[EngineClient] = []
+        ended: list[Engine] = []
         while spec not in self._engines and len(self._engines) >= self._serving.engines:
             idle = self._longest_idle()
             if idle is None:

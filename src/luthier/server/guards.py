@@ -19,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.server.control import Control
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WATCHED = ("/healthz", "/readyz", "/metrics")
+_RESTART_SECONDS = 5
+_MOST_HEADERS = 128
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -54,8 +58,11 @@ class Observed:
                 headers["cache-control"] = "no-store"
             await send(message)
 
+        stopping = counters.stopping and scope["path"] not in _WATCHED
         counters.in_flight += 1
         try:
+            if stopping:
+                raise ApiError(503, "The server is stopping. Ask again.", code="stopping", retry_after=_RESTART_SECONDS)
             await self._app(scope, receive, send_numbered)
         except Exception as error:
             if not isinstance(error, ApiError):
@@ -78,6 +85,8 @@ class SameSite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if len(scope["headers"]) > _MOST_HEADERS:
+                raise ApiError(431, f"The request has more than {_MOST_HEADERS} headers.", code="too_many_headers")
             headers = Headers(scope=scope)
             if _host(f"//{headers.get('host', '')}") not in self._hosts:
                 raise ApiError(
@@ -126,7 +135,18 @@ async def http_error(request: Request, error: Exception) -> Response:
     path = f"{request.method} {request.url.path}"
     if error.status_code == 404:
         return ApiError(404, f"Unknown request URL: {path}.", code="unknown_url").response()
-    return ApiError(error.status_code, f"{error.detail}: {path}.", code="method_not_supported").response()
+    answer = ApiError(error.status_code, f"{error.detail}: {path}.", code="method_not_supported").response()
+    answer.headers["allow"] = ", ".join(sorted(_methods(request)))
+    return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of an address, which several routes may share."""
+    mounts = [route.routes for route in request.app.routes if isinstance(route, Mount)]
+    routes = [route for routes in (request.app.routes, *mounts) for route in routes if isinstance(route, Route)]
+    return {
+        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
+    }
 
 
 def _route(scope: Scope) -> str:

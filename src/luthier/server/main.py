@@ -12,22 +12,26 @@ import uvicorn
 from luthier.config.serving import ServeSettings, as_json
 from luthier.core.errors import ResourceError, SettingsError, Stopped
 from luthier.core.rundir import write_atomically, write_json
+from luthier.generate.remote import address as address_of_engine
 from luthier.jobs.folder import DataFolder
 from luthier.jobs.keys import Keys
 from luthier.jobs.opening import opened
 from luthier.server.app import application
 from luthier.server.catalogue import check_map
 from luthier.server.control import Control
+from luthier.server.draining import Draining
 from luthier.server.guards import LOOPBACK
 from luthier.server.patience import protocol
 
-_GRACE_SECONDS = 20
+_CLOSING_SECONDS = 5
 _HEADER_BYTES = 1 << 16
 _BACKLOG = 2048
 
 
 def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; raises a UserError for what keeps the server from starting."""
+    if serving.engine_url is not None:
+        address_of_engine(serving.engine_url)
     folder = DataFolder(data)
     folder.create()
     with folder.held(), opened(folder) as database, _listening(host, port) as listening:
@@ -43,10 +47,10 @@ def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
         config = uvicorn.Config(
             application(control, [host]), http=protocol(serving.read_seconds), access_log=False, log_config=None,
             log_level="warning", server_header=False, proxy_headers=False, limit_concurrency=serving.connections, lifespan="on", ws="none",
-            timeout_graceful_shutdown=_GRACE_SECONDS, h11_max_incomplete_event_size=_HEADER_BYTES,
+            timeout_graceful_shutdown=_CLOSING_SECONDS, h11_max_incomplete_event_size=_HEADER_BYTES,
         )  # fmt: skip
         with suppress(Stopped, KeyboardInterrupt):  # uvicorn raises the signal again once everything is in order
-            uvicorn.Server(config).run(sockets=[listening])
+            Draining(config, control).run(sockets=[listening])
 
 
 def _ensure_key(folder: DataFolder, keys: Keys, host: str) -> None:
