@@ -14,11 +14,14 @@ from command import refused
 from small_run import SETTINGS, needs_starter, rows
 
 import luthier
+from luthier.config.load import load
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
 from luthier.data.folds import deal_folds
 from luthier.data.store import RowWriter, read_stored
-from luthier.recipes.cross_fit import fitting_folds
+from luthier.recipes.cross_fit import deal_into_folds, fitting_folds
+from luthier.recipes.run import prepared
+from luthier.recipes.voice import Voice
 
 FOLDS = 3
 FEW = {
@@ -152,6 +155,27 @@ def test_a_suite_for_promptfoo_needs_a_test_part(tmp_path: Path):
 )
 def test_few_rows_are_cross_fitted_where_nobody_said_otherwise(num_rows: int, clusters: int, folds: int):
     assert fitting_folds(num_rows, clusters) == folds
+
+
+@needs_starter
+def test_the_number_of_folds_is_written_back_and_a_test_part_is_given_up_for_them(tmp_path: Path):
+    open_ = {key: value for key, value in FEW.items() if key != "compare.folds"}
+    named = {**open_, "data.input": "text", "data.output": ["queue"]}
+    job = prepared(rows(), load(flags=named), tmp_path / "few", Voice(quiet=True))
+    assert len(ids(job.run.part("test"))) == 6
+    deal_into_folds(job)
+    assert load([job.run.config]).compare.folds == 5
+    assert (
+        ids(job.run.part("test")) == [] and len(ids(job.run.part("train"))) + len(ids(job.run.part("validation"))) == 30
+    )
+    once = job.run.assignment.read_bytes()
+    deal_into_folds(job)
+    assert job.run.assignment.read_bytes() == once
+    test = tmp_path / "test.jsonl"
+    test.write_text(json.dumps({"text": "Where is my new bicycle?", "queue": "shipping"}) + "\n")
+    job = prepared(rows(), load(flags={**named, "data.test": str(test)}), tmp_path / "own", Voice(quiet=True))
+    deal_into_folds(job)
+    assert load([job.run.config]).compare.folds == 0 and len(ids(job.run.part("test"))) == 1
 
 
 def test_folds_are_whole_clusters_of_about_equal_size_and_repeat():

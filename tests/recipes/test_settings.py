@@ -95,7 +95,7 @@ def test_truncated_rows_are_counted_in_the_verdict_of_a_run_without_a_warning(tm
             "train": {
                 "method": "lora", "lora": {"rank": 4}, "gradient_checkpointing": True, "steps": 2, "max_length": 24, "truncate": "start",
             },
-            "compare": {"arms": ["tuned"], "train_rows": 0, "resamples": 20, "folds": 0}, "generate": {"max_new_tokens": 4},
+            "compare": {"arms": ["tuned"], "train_rows": 0, "resamples": 20, "folds": 0}, "data": {"general": "none"}, "generate": {"max_new_tokens": 4},
             "split": {"near_duplicate": 1, "test_rows": 4}, "model": {"dtype": "float32"}, "export": {"format": "merged"},
         })
     )  # fmt: skip
