@@ -45,7 +45,7 @@ def answer_targets(store: SequenceStore, indices: Sequence[int] | np.ndarray, ba
     sequence, target, weight = [], [], []
     in_tree = in_tree_order([store.tokens(index) for index in indices])
     for place, number in enumerate(in_tree.tolist()):
-        index = indices[number]
+        index = int(indices[number])
         tokens, weights = store.tokens(index), store.weights(index)
         trained = np.flatnonzero(weights)
         keys = batch.tree.places_of_row(place)[trained - 1] * size + tokens[trained]
@@ -54,4 +54,5 @@ def answer_targets(store: SequenceStore, indices: Sequence[int] | np.ndarray, ba
         sequence.append(np.full(len(trained), number))
         target.append(found)
         weight.append(weights[trained])
-    return AnswerTargets(*(np.concatenate(parts) for parts in (sequence, target, weight)), len(indices))
+    sequence_P, target_P, weight_P = (np.concatenate(parts) for parts in (sequence, target, weight))
+    return AnswerTargets(sequence_P, target_P, weight_P, len(indices))

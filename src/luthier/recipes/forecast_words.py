@@ -20,6 +20,8 @@ def as_table(found: JsonObject) -> RenderableType:
     for machine in machines:
         table.add_row(*_line(machine, priced))
     advice = [str(machine["advice"]) for machine in machines[:1] if machine["advice"]]
+    if more := _object(found["training"])["trainings_for_the_proof"]:
+        advice.append(f"times are those of the model that ships; {more} trainings more prove it, about as long each")
     return Group(
         "\n".join(_head(found)),
         "",

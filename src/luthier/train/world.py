@@ -30,7 +30,11 @@ class World:
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        self._patient = dist.new_group(timeout=_PATIENCE) if size > 1 else None
+        self._patient: dist.ProcessGroup | None = None
+        if size > 1:
+            group = dist.new_group(timeout=_PATIENCE)
+            assert isinstance(group, dist.ProcessGroup)
+            self._patient = group
 
     @property
     def leads(self) -> bool:
