@@ -112,10 +112,14 @@ def test_a_model_is_replaced_and_answers_under_its_old_name(old: tuple[Served, F
     assert f"luthier serve --config {tmp_path / 'out' / 'serve.yaml'}" in report and served.key not in report
     models = yaml.safe_load((tmp_path / "out" / "serve.yaml").read_text())
     with running(tmp_path / "new", models) as new:
-        chat = new.client().chat.completions.create(
-            model=str(job.fine_tuned_model),
-            messages=[{"role": "user", "content": "Please look at refund."}],
-            max_tokens=4,
+        chat = (
+            new.client()
+            .with_options(timeout=300)
+            .chat.completions.create(
+                model=str(job.fine_tuned_model),
+                messages=[{"role": "user", "content": "Please look at refund."}],
+                max_tokens=4,
+            )
         )
         assert chat.choices[0].message.content is not None
     code, said, heard = finished(command(served, tmp_path / "out", "--yes", *paid))
