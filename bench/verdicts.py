@@ -75,7 +75,7 @@ class Task:
 TASKS = {
     "snips": Task(
         "snips/train.jsonl",
-        "--input text --output intent,slots --constrain spans --set train.epochs=10 --set train.lr=0.0015 --set train.weight_decay=0.1",
+        "--input text --output intent,slots --constrain spans --set train.swaps=2 --set train.epochs=2.5 --set train.lr=0.0015 --set train.weight_decay=0.1 --set train.weights=last",
         "snips/test.jsonl",
     ),
     "banking77": Task(
