@@ -157,7 +157,7 @@ def rows(name: str, part: str, file: str, chosen: Choice | None) -> Path:
         return DATA / file
     path = OUT / f"{name}-{part}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    taken = chosen([json.loads(line) for line in (DATA / file).read_text(encoding="utf-8").splitlines()])
+    taken = chosen([json.loads(line) for line in (DATA / file).read_text(encoding="utf-8").split("\n") if line])
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in taken), encoding="utf-8")
     return path
 
