@@ -12,7 +12,8 @@ def section(verdict: JsonObject | None) -> str:
         return "Not run yet."
     data = objects(verdict["data"])
     measured = objects(verdict["measured"])
-    rows = f"{data['train']:,} training, {data['validation']:,} validation and {data['test']:,} test rows; trained in {duration(float(measured['seconds']))}."
+    tested = f"{data['test']:,} test rows" if data["test"] else "every row answered by cross-fitting"
+    rows = f"{data['train']:,} training and {data['validation']:,} validation rows, {tested}; trained in {duration(float(measured['seconds']))}."
     said = [f"> {verdict[key]}" for key in ("because", "next") if verdict.get(key)]
     return "\n\n".join([f"    {verdict['command']}", rows, _arms(verdict), "\n>\n".join(said)])
 
