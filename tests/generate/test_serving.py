@@ -79,6 +79,16 @@ def test_a_shared_beginning_is_computed_once_and_changes_nothing() -> None:
     assert {key: one.ids for key, one in cold.items()} == {key: one.ids for key, one in found.items()}
 
 
+def test_a_known_prompt_is_answered_the_same_after_all_have_left_and_their_memory_is_given_back() -> None:
+    engine, asked = serving(tiny_llama()), requests(2, shared=3 * PIECE)
+    before = ends(run(engine, asked, each=2))
+    assert engine.stats()["bytes"]["rows"] == 0
+    for each in (1, 2):
+        again = ends(run(engine, asked, each=each))
+        assert all(one.cached >= 3 * PIECE for one in again.values())
+        assert {key: one.ids for key, one in again.items()} == {key: one.ids for key, one in before.items()}
+
+
 def test_known_prompts_stay_within_their_bytes() -> None:
     engine = serving(tiny_llama(), prefix_bytes=20_000)
     run(engine, requests(12, Sampling(temperature=0, max_tokens=2), shared=0), each=3)

@@ -114,7 +114,10 @@ class Slots:
         return tuple(block[line, :, start:end].clone() for block in self._blocks())
 
     def write(self, line: int, stretches: Sequence[tuple[torch.Tensor, ...]]) -> None:
-        """Write stretches that follow one another to the beginning of a line."""
+        """Write stretches that follow one another to the beginning of a line; the first ones make the blocks."""
+        for layer, keys_HTD, values_HTD in zip(self.layers, stretches[0][::2], stretches[0][1::2], strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(keys_HTD[None], values_HTD[None])
         for block, *pieces in zip(self._blocks(), *stretches, strict=True):
             whole_HTD = torch.cat(pieces, dim=1)
             block[line, :, : whole_HTD.shape[1]] = whole_HTD
