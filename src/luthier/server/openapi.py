@@ -56,7 +56,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/fine_tuning/jobs"): Operation("JobList", query=("after", "limit")),
     ("GET", "/fine_tuning/jobs/{job_id}"): Operation("Job", errors=(404,)),
     ("POST", "/fine_tuning/jobs/{job_id}/cancel"): Operation("Job", errors=(404,)),
-    ("GET", "/fine_tuning/jobs/{job_id}/events"): Operation("EventList", query=("after", "limit"), errors=(404,)),
+    ("GET", "/fine_tuning/jobs/{job_id}/events"): Operation("EventList", query=("after", "limit_events"), errors=(404,)),
     ("GET", "/fine_tuning/jobs/{job_id}/checkpoints"): Operation("CheckpointList", query=("after", "limit"), errors=(404,)),
     ("POST", "/chat/completions"): Operation("ChatCompletion", ChatRequest, errors=(404, *_WITH_BODY), example=_ASKED),
     ("POST", "/completions"): Operation("Completion", CompletionRequest, errors=(404, *_WITH_BODY), example=_GOES_ON),
@@ -73,6 +73,7 @@ _LIMIT: JsonObject = {"type": "integer", "minimum": 1, "maximum": 100}
 _QUERY: Mapping[str, JsonObject] = {
     "after": {"name": "after", "schema": {"type": "string"}},
     "limit": {"name": "limit", "schema": _LIMIT},
+    "limit_events": {"name": "limit", "schema": {**_LIMIT, "maximum": 1000}},
     "limit_files": {"name": "limit", "schema": {**_LIMIT, "maximum": 10_000}},
     "order": {"name": "order", "schema": {"enum": ["asc", "desc"]}},
     "purpose": {"name": "purpose", "schema": {"type": "string"}},
@@ -141,7 +142,7 @@ def _responses(operation: Operation) -> JsonObject:
     else:
         right = {"application/json": {"schema": _reference(operation.answer)}}
     if operation.answer in ("ChatCompletion", "Completion"):
-        right["text/event-stream"] = {"schema": {"type": "string"}}
+        right["text/event-stream"] = {}  # its events are pieces of the same
     answers: JsonObject = {"200": {"description": "As asked", "content": right}}
     wrong: JsonObject = {"application/json": {"schema": _reference("Error")}}
     for status in sorted({*_ALWAYS, *operation.errors}):

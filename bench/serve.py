@@ -1,0 +1,248 @@
+"""Requests a second and time to the first token: `luthier serve` against its own bare engine, and against `transformers serve`.
+
+    python bench/serve.py [--model starter] [--clients 16] [--requests 64] [--tokens 32] [--peer PYTHON] [--json FILE]
+
+Prompts share their first 150 words and have 20 of their own. Every candidate answers the same prompts greedily, with
+as many clients at a time; they run one after the other, each in a process of its own, and a first round warms up.
+`--peer` is a Python whose environment has `transformers[serving]`; without it only the server's own overhead is measured: the
+share of time that HTTP, queue and control plane add to an engine that is asked directly. The model is a folder or
+`starter`.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from http.client import HTTPConnection, HTTPException
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from timing import machine
+
+from luthier.core.hardware import usable_cores
+from luthier.core.threads import child_environment
+from luthier.generate.client import Ask, Ended, EngineClient, EngineSpec
+from luthier.generate.request import Delta, Sampling
+
+SHARED, OWN = 150, 20
+WORDS = ("parcel", "invoice", "window", "river", "letter", "garden", "engine", "winter", "bridge", "market")
+READY_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One candidate's figures."""
+
+    requests_per_second: float
+    tokens_per_second: float
+    first_token_median_ms: float
+    first_token_p95_ms: float
+    whole_median_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One request: seconds to the first piece, seconds to the end, tokens."""
+
+    first: float
+    whole: float
+    tokens: int
+
+
+def prompts(count: int) -> list[str]:
+    """Texts that begin alike."""
+    head = " ".join(WORDS[number * 7 % len(WORDS)] for number in range(SHARED))
+    return [
+        f"{head} {' '.join(WORDS[(row * 3 + word * 5) % len(WORDS)] for word in range(OWN))} {row}"
+        for row in range(count)
+    ]
+
+
+def measured(ask: Callable[[str], Answered], texts: list[str], clients: int) -> Measured:
+    """Have every text answered, `clients` at a time, after a round that warms up."""
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(ask, texts[:clients]))
+        start = time.perf_counter()
+        answers = list(pool.map(ask, texts))
+        seconds = time.perf_counter() - start
+    firsts = sorted(answer.first for answer in answers)
+    return Measured(
+        len(texts) / seconds, sum(answer.tokens for answer in answers) / seconds, 1000 * statistics.median(firsts),
+        1000 * firsts[int(0.95 * (len(firsts) - 1))], 1000 * statistics.median(answer.whole for answer in answers),
+    )  # fmt: skip
+
+
+def by_engine(client: EngineClient, tokens: int) -> Callable[[str], Answered]:
+    """Ask the engine without a server."""
+
+    def ask(text: str) -> Answered:
+        start, first, count = time.perf_counter(), 0.0, 0
+        sampling = Sampling(max_tokens=tokens, temperature=0)
+        for event in client.ask(Ask([{"role": "user", "content": text}], sampling=sampling)):
+            if isinstance(event, Delta):
+                first = first or time.perf_counter() - start
+            elif isinstance(event, Ended):
+                count = len(event.finished.ids)
+        whole = time.perf_counter() - start
+        return Answered(first or whole, whole, count)
+
+    return ask
+
+
+def by_http(port: int, key: str, model: str, tokens: int) -> Callable[[str], Answered]:
+    """Ask a server in OpenAI's form, each time over a connection of its own."""
+
+    def ask(text: str) -> Answered:
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": text}],
+            "max_tokens": tokens,
+            "temperature": 0,
+            "stream": True,
+        }
+        start, first, count = time.perf_counter(), 0.0, 0
+        connection = HTTPConnection("127.0.0.1", port, timeout=600)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request(
+            "POST", "/v1/chat/completions", json.dumps(body | {"stream_options": {"include_usage": True}}), headers
+        )
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise RuntimeError(f"status {answer.status}: {answer.read()[:300]!r}")
+        for line in answer:
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            if any((choice.get("delta") or {}).get("content") for choice in event.get("choices") or []):
+                first = first or time.perf_counter() - start
+            count = (event.get("usage") or {}).get("completion_tokens") or count
+        connection.close()
+        whole = time.perf_counter() - start
+        return Answered(first or whole, whole, count)
+
+    return ask
+
+
+@contextmanager
+def luthier_server(model: str, clients: int) -> Iterator[tuple[int, str]]:
+    """Serve with Luthier; yield the port and the key."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "serve.yaml"
+        served = {
+            "answers": clients,
+            "waiting": 4 * clients,
+            "engine_threads": usable_cores(),
+            "models": {"measured": model},
+        }
+        settings.write_text(yaml.safe_dump(served))
+        command = [
+            sys.executable,
+            "-m",
+            "luthier.cli.main",
+            "serve",
+            "--port",
+            "0",
+            "--data",
+            f"{folder}/data",
+            "--config",
+            str(settings),
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=child_environment(1)
+        )
+        assert process.stdout is not None
+        key = process.stdout.readline().strip().removeprefix("API key: ")
+        port = int(process.stdout.readline().strip().rpartition(":")[2].partition("/")[0])
+        try:
+            yield port, key
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@contextmanager
+def transformers_server(python: str, clients: int) -> Iterator[int]:
+    """Serve with `transformers serve`; yield the port once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        str(Path(python).with_name("transformers")),
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--continuous-batching",
+    ]
+    environment = {**child_environment(usable_cores()), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    said: list[str] = []
+    assert process.stderr is not None
+    threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("transformers serve did not start: " + "".join(said[-20:]))
+            time.sleep(0.2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(port: int) -> bool:
+    try:
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/v1/models")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--peer", metavar="PYTHON")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    folder = str(files("luthier.starter") / "model") if options.model == "starter" else os.path.abspath(options.model)
+    texts = prompts(options.requests)
+    found: dict[str, Measured] = {}
+    client = EngineClient(
+        EngineSpec(folder, threads=usable_cores(), max_rows=options.clients, max_waiting=4 * options.clients)
+    )
+    found["engine"] = measured(by_engine(client, options.tokens), texts, options.clients)
+    client.close()
+    with luthier_server(folder, options.clients) as (port, key):
+        found["luthier serve"] = measured(by_http(port, key, "measured", options.tokens), texts, options.clients)
+    if options.peer:
+        with transformers_server(options.peer, options.clients) as port:
+            found["transformers serve"] = measured(
+                by_http(port, "none", folder, options.tokens), texts, options.clients
+            )
+    result = {"machine": machine(), "settings": {name: str(value) for name, value in vars(options).items()},
+              "figures": {name: asdict(figures) for name, figures in found.items()},
+              "overhead": found["engine"].requests_per_second / found["luthier serve"].requests_per_second - 1}  # fmt: skip
+    print(json.dumps(result, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
