@@ -8,7 +8,7 @@ DEMO   := demo-run
 export OMP_WAIT_POLICY := passive
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check starter clean
+.PHONY: demo test nightly check starter clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -16,6 +16,11 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test check
 	$(VENV)/bin/pytest
+
+# What takes too long for every change: the marked tests, and the storms of tests/nightly.
+nightly: $(VENV)/installed-test
+	$(VENV)/bin/pytest -m nightly
+	$(VENV)/bin/pytest -m "nightly or not nightly" tests/nightly/*.py
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/lint-imports

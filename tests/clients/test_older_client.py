@@ -20,6 +20,7 @@ STEPS = 13
     not Path(str(files("luthier.starter") / "model" / "model.safetensors")).exists(),
     reason="the starter's weights are not in this checkout",
 )
+@pytest.mark.nightly
 def test_a_client_that_is_a_year_old_walks_the_main_flow(tmp_path: Path):
     python = python_with(OLDER)
     with running(tmp_path / "data", {"job": {"model": {"dtype": "float32"}}}) as served:

@@ -129,6 +129,7 @@ def test_a_model_is_replaced_and_answers_under_its_old_name(old: tuple[Served, F
     assert code == 2 and "begun with another" in heard
 
 
+@pytest.mark.nightly
 def test_a_budget_that_does_not_reach_buys_nothing(old: tuple[Served, FineTuningJob], tmp_path: Path):
     served, job = old
     dear = ("--price", str(priced(tmp_path, 1000.0)), "--money", "0.01")

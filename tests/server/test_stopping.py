@@ -87,6 +87,7 @@ def test_streams_end_whole_new_requests_are_told_to_come_again_and_no_process_st
     assert served.process.wait(timeout=60) == 0
     assert psutil.wait_procs(below, timeout=10)[1] == []
     with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections linger, a listener does not
         free.bind(("127.0.0.1", served.port))
     log = (tmp_path / "data.log").read_text()
     assert job.id and "Traceback" not in log

@@ -41,7 +41,7 @@ def test_the_page_shows_the_result_that_is_kept(bench: ModuleType):
 def test_the_command_is_measured_from_outside(bench: ModuleType, tmp_path: Path):
     bench.write(tmp_path / "rows.jsonl", 300)
     told = bench.as_a_user(tmp_path / "rows.jsonl", bench.SAMPLED)
-    assert told["cpu_seconds"] > 0 and 50 < told["peak_mb"] < 1000 and told["findings"] > 0
+    assert told["cpu_seconds"] > 0 and told["peak_mb"] > 50 and told["findings"] > 0
 
 
 def test_every_stage_is_timed_and_listens(bench: ModuleType, tmp_path: Path):

@@ -44,6 +44,7 @@ def test_a_tenth_of_banking77_beats_the_most_common_label_by_far() -> None:
     assert sum(wanted == arm.majority for _, wanted in test) / len(test) < 0.05
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_banking77_reaches_what_linear_models_reach_in_seconds() -> None:
     train, test = banking("train.jsonl"), banking("test.jsonl")

@@ -128,6 +128,7 @@ def test_the_arm_takes_the_tagger_where_it_is_better_on_validation_rows() -> Non
     assert "tagger" not in Arm(rows, contrary, "json_fields", 0).description
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "least"), [("train_small.jsonl", 0.85), ("train.jsonl", 0.945)])
 def test_snips_reaches_what_linear_taggers_reach_in_seconds(file: str, least: float) -> None:

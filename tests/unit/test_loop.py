@@ -397,6 +397,7 @@ def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_
     assert 0 < graphs[1] == graphs[-1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_is_compiled_goes_with_its_process_so_that_half_a_library_of_a_killed_one_spoils_no_other(tmp_path):
     code = f"""

@@ -1,6 +1,7 @@
 """Probes of overfitting find what was put there, and nothing where there is nothing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -97,5 +98,5 @@ def test_what_differs_is_marked_and_nothing_gets_out_of_the_escaping() -> None:
 def test_marks_change_no_text(text: str, other: str) -> None:
     from html import unescape
 
-    shown = marked(text, other).replace("<mark>", "").replace("</mark>", "")
-    assert unescape(shown) == text
+    said = re.sub("<del>.*?</del>", "", marked(text, other), flags=re.DOTALL)
+    assert unescape(said.replace("<mark>", "").replace("</mark>", "")) == text
