@@ -11,4 +11,4 @@ mkdir -p "$out"
   --set train.swaps=2 --set train.epochs=2.5 --set train.lr=0.0015 --set train.weight_decay=0.1 --set train.weights=last "$@" \
   --out "$out/snips" --json > "$out/snips.json"
 .venv/bin/luthier run "$data/banking77/train.jsonl" --test "$data/banking77/test.jsonl" --input text --output label \
-  --set train.epochs=6 "$@" --out "$out/banking77" --json > "$out/banking77.json"
+  --set train.epochs=6 --set train.weights=last "$@" --out "$out/banking77" --json > "$out/banking77.json"
