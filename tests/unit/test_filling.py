@@ -8,10 +8,10 @@ import pytest
 
 from luthier.core.types import JsonObject, JsonValue
 from luthier.graders.json_fields import Grader
-from luthier.verdict import copied
+from luthier.verdict import filling
 from luthier.verdict.arms.classical import Arm
-from luthier.verdict.copied import Field, fitted
 from luthier.verdict.figures import number, objects
+from luthier.verdict.filling import Field, fitted
 from luthier.verdict.tagger import Example, Span, Tagger, words
 
 SNIPS = Path(__file__).parents[2].parent / "shared" / "data" / "tasks" / "snips"
@@ -102,10 +102,10 @@ def test_what_is_no_copy_is_left_alone(values: list[JsonValue]) -> None:
 
 def test_of_many_words_as_many_are_learned_from_as_take_seconds() -> None:
     questions = ["word " * 400 + f"from {CITIES[n % 6]}" for n in range(1_000)]
-    drawn = copied._drawn(questions, 0)
+    drawn = filling._drawn(questions, 0)
     assert 150_000 <= sum(len(found) for found in drawn.values()) < 151_000
-    assert list(drawn) == sorted(drawn) and drawn.keys() != copied._drawn(questions, 1).keys()
-    assert copied._drawn(questions[:9], 0).keys() == set(range(9))
+    assert list(drawn) == sorted(drawn) and drawn.keys() != filling._drawn(questions, 1).keys()
+    assert filling._drawn(questions[:9], 0).keys() == set(range(9))
 
 
 def test_the_same_rows_and_seed_give_the_same_tags() -> None:

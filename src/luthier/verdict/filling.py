@@ -1,4 +1,6 @@
-"""Fields whose values stand word for word in the question: found in training answers, and filled in for new questions.
+"""Fill fields whose values stand word for word in the question, as a tagger of training answers finds them in new questions.
+
+`data/copied.py` tells strictly which fields can be held to copies; here four copies in five are enough to try.
 
 A field is a path of keys to a text or a number, or to a list of them. What stands in lists of objects is not looked for.
 """

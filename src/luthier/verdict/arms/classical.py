@@ -22,7 +22,7 @@ from luthier.core.hashing import canonical_json, generator
 from luthier.core.types import JsonObject, JsonValue
 from luthier.graders.json_fields import Grader as JsonFields
 from luthier.graders.json_fields import InvalidJson, parsed
-from luthier.verdict import copied
+from luthier.verdict import filling
 from luthier.verdict.choose import are_labels
 
 Pairs = Sequence[tuple[str, str]]
@@ -58,7 +58,7 @@ class Arm:
         self._labels: _Labels | None = None
         self._fields: dict[str, _Labels] = {}
         self._objects: list[JsonObject] = []
-        self._copied: copied.CopiedFields | None = None
+        self._copied: filling.CopiedFields | None = None
         checked = [(question, answer.strip()) for question, answer in validation]
         if grader == "accuracy":
             self._labels = _Labels(self._features, self._answers, checked, seed)
@@ -105,10 +105,10 @@ class Arm:
                 fields[key] = _Labels(self._features, values, pairs, seed)
         return fields
 
-    def _fitted_copies(self, questions: Sequence[str], validation: Pairs, seed: int) -> copied.CopiedFields | None:
+    def _fitted_copies(self, questions: Sequence[str], validation: Pairs, seed: int) -> filling.CopiedFields | None:
         """Fit the tagger; it is left out where the answers of the nearest rows are better on the validation rows."""
         hints = [_hint(self._values(value)) for value in self._objects]
-        found = copied.fitted(questions, self._objects, hints, self._fields, seed)
+        found = filling.fitted(questions, self._objects, hints, self._fields, seed)
         if found is None or not validation:
             return found
         asked = [question for question, _ in validation]
