@@ -46,10 +46,10 @@ def one_by_one(model: PreTrainedModel, store: SequenceStore) -> tuple[float, Gra
     model.zero_grad(set_to_none=True)
     total = 0.0
     for index in range(len(store)):
-        tokens = torch.from_numpy(store.tokens(index).astype(np.int64))[None]
+        tokens = torch.from_numpy(store.tokens(index).astype(np.int64))[None].to(model.device)
         logits = model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
         nll = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none")
-        loss = (nll * torch.from_numpy(store.weights(index)[1:])).sum()
+        loss = (nll * torch.from_numpy(store.weights(index)[1:]).to(model.device)).sum()
         loss.backward()
         total += loss.item()
     return total, gradients(model)

@@ -46,9 +46,9 @@ FAMILIES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-def tiny(family: str, seed: int = 0) -> PreTrainedModel:
+def tiny(family: str, seed: int = 0, **changes: object) -> PreTrainedModel:
     """Make the family's tiny model, in inference mode; every weight differs from its neutral start."""
-    config = AutoConfig.for_model(family.partition(",")[0], **(_SHAPE | FAMILIES[family]))
+    config = AutoConfig.for_model(family.partition(",")[0], **(_SHAPE | FAMILIES[family] | changes))
     config._attn_implementation = "eager"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

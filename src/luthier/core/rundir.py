@@ -52,6 +52,11 @@ class RunDir:
         """The rows of one part, as Parquet."""
         return self.data / f"{part}.parquet"
 
+    @property
+    def sequences(self) -> Path:
+        """The training part as token sequences; derived, may be deleted."""
+        return self.data / "train.sequences.safetensors"
+
     def read_rows(self, origin: str) -> Path:
         """The usable rows of one source (`data`, `test`, `validation`) before the split, as Parquet."""
         return self.data / f"read-{origin}.parquet"

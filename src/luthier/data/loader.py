@@ -76,6 +76,21 @@ class SequenceStore:
         self._tokens = np.concatenate([s.tokens_L for s in sequences] or [empty]).astype(np.int32)
         self._weights = np.concatenate([s.weight_L for s in sequences] or [empty]).astype(np.float32)
 
+    @classmethod
+    def of(
+        cls, rows: list[str], lengths: np.ndarray, tokens: np.ndarray, weights: np.ndarray, num_own: int
+    ) -> "SequenceStore":
+        """Return a store of flat arrays, such as `flat` gives."""
+        store = cls([])
+        store.rows, store.num_own, store.lengths = rows, num_own, lengths.astype(np.int64)
+        store._ends = np.cumsum(store.lengths)
+        store._tokens, store._weights = tokens.astype(np.int32), weights.astype(np.float32)
+        return store
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all tokens and all target weights, end to end."""
+        return self._tokens, self._weights
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -4,7 +4,7 @@ Sequences lie one behind another in a single row. Runs of equal length are taken
 there is no padding and no mask across sequences. On a 2-core CPU short sequences go through plain
 matrix products with their own backward pass: in bfloat16 these take a fifth of the time of torch's
 flash kernel at 48 tokens and two thirds at 384, in float32 nine tenths at 48 and as much from 192 on
-(bench/attention.py). Trees go to `tree_attention.py`. Either enters a stock model through transformers' public attention interface;
+(bench/attention.py). Trees go to `tree_attention.py`, and both on a GPU to `gpu_attention.py`. Either enters a stock model through transformers' public attention interface;
 which models may use it is decided by `train/policy.py` for packed rows and by `train/sharing.py` for trees.
 
 Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run, l tokens of each,
@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from luthier.core.errors import ModelError
+from luthier.kernels import gpu_attention
 from luthier.kernels.tree_attention import Blocks, tree_attention
 
 NAME = "luthier_packed"
@@ -33,24 +34,29 @@ def equal_runs(lengths: tuple[int, ...]) -> Runs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opaque:
-    """Runs that torch.compile hands on unread; it would compile anew for every value that it can see."""
+    """What torch.compile hands on unread; it would compile anew for every value that it can see."""
 
-    runs: Runs
+    inner: Runs | gpu_attention.Rows | gpu_attention.Branches
 
 
 def register(*, compiled: bool = False) -> str:
     """Make packed attention known to transformers, and return the name to set on a model.
 
-    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` as `Opaque`.
+    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` and `on_gpu` as `Opaque`.
     """
     AttentionInterface.register(NAME, torch.compiler.disable(_opened) if compiled else packed_attention)
     return NAME
 
 
 def _opened(
-    module: torch.nn.Module, *inputs: torch.Tensor, runs: Opaque | None = None, **more: object
+    module: torch.nn.Module,
+    *inputs: torch.Tensor,
+    runs: Opaque | None = None,
+    on_gpu: Opaque | None = None,
+    **more: object,
 ) -> tuple[torch.Tensor, None]:
-    return packed_attention(module, *inputs, runs=None if runs is None else runs.runs, **more)  # type: ignore[arg-type]
+    opened = {"runs": runs and runs.inner, "on_gpu": on_gpu and on_gpu.inner}
+    return packed_attention(module, *inputs, **opened, **more)  # type: ignore[arg-type]
 
 
 def packed_attention(
@@ -64,24 +70,29 @@ def packed_attention(
     dropout: float = 0.0,
     runs: Runs | None = None,
     blocks: Blocks | None = None,
+    on_gpu: gpu_attention.Rows | gpu_attention.Branches | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     s_aux: torch.Tensor | None = None,
     **unused: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each sequence, or along the tree of `blocks`; returns 1 x N x H x E.
+    """Attend within each sequence of `runs`, or along the tree of `blocks`; returns 1 x N x H x E.
 
-    Without `runs` and `blocks` every batch row is one sequence. Raises ModelError for what is not computed: capped scores, sinks, windows
+    On a GPU `on_gpu` stands for either. Without them every batch row is one sequence. Raises ModelError for what is not computed: capped scores, sinks, windows
     but in a tree. `unused` are the interface's arguments for other implementations (position ids and the like).
     """
     assert attention_mask is None, "packed attention takes no mask"
-    if softcap is not None or s_aux is not None or (sliding_window is not None and blocks is None):
+    branches = blocks is not None or isinstance(on_gpu, gpu_attention.Branches)
+    if softcap is not None or s_aux is not None or (sliding_window is not None and not branches):
         raise ModelError(
             "this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded."
         )
     scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
+    assert dropout == 0.0 or not branches, "a tree shares what dropout would make different"
+    if on_gpu is not None and dropout == 0.0:
+        out_HNE = gpu_attention.attend(query_1HNE[0], key_1HNE[0], value_1HNE[0], on_gpu, scale, sliding_window)
+        return out_HNE.transpose(0, 1)[None], None
     if blocks is not None:
-        assert dropout == 0.0, "a tree shares what dropout would make different"
         out_HNE = tree_attention(query_1HNE[0], key_1HNE[0], value_1HNE[0], blocks, scale, sliding_window)
         return out_HNE.transpose(0, 1)[None], None
     repeats = query_1HNE.shape[1] // key_1HNE.shape[1]
@@ -92,6 +103,18 @@ def packed_attention(
             query_1HNE, key_1HNE, value_1HNE, dropout_p=dropout, scale=scale, is_causal=True
         )
         return out.transpose(1, 2), None
+    return _within_runs(query_1HNE, key_1HNE, value_1HNE, runs, dropout, scale), None
+
+
+def _within_runs(
+    query_1HNE: torch.Tensor,
+    key_1HNE: torch.Tensor,
+    value_1HNE: torch.Tensor,
+    runs: Runs,
+    dropout: float,
+    scale: float,
+) -> torch.Tensor:
+    """Attend within each sequence, the sequences of a run as one batch; returns 1 x N x H x E."""
     longest_short = LONGEST_SHORT.get(query_1HNE.dtype, 0) if query_1HNE.device.type == "cpu" and dropout == 0.0 else 0
     outs = []
     sizes = [number * length for number, length in runs]
@@ -105,7 +128,7 @@ def packed_attention(
                 query_HnlE, key_HnlE, value_HnlE, dropout_p=dropout, scale=scale, is_causal=True
             )
         outs.append(out_HnlE.flatten(1, 2))
-    return torch.cat(outs, dim=1).transpose(0, 1)[None], None
+    return torch.cat(outs, dim=1).transpose(0, 1)[None]
 
 
 def causal_attention(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 
 CHUNK = 512
+_LOGITS_ON_GPU = 1 << 27  # numbers of a chunk of logits there: enough to fill it, 512 MiB in float32
 
 
 class Bend(NamedTuple):
@@ -86,11 +87,16 @@ def target_scores(
     """Score each target token, without gradients."""
     logp, greedy = [], []
     with torch.no_grad():
-        for index_C, target_C in zip(index_T.split(CHUNK), target_T.split(CHUNK), strict=True):
+        chunk = _chunk(weight_VD)
+        for index_C, target_C in zip(index_T.split(chunk), target_T.split(chunk), strict=True):
             nll_C, logits_CV, _ = _nll(hidden_ND[index_C] @ weight_VD.t(), target_C, bend)
             logp.append(-nll_C)
             greedy.append(logits_CV.argmax(-1) == target_C)
     return Scores(torch.cat(logp), torch.cat(greedy))
+
+
+def _chunk(weight_VD: torch.Tensor) -> int:
+    return max(CHUNK, _LOGITS_ON_GPU // len(weight_VD)) if weight_VD.is_cuda else CHUNK
 
 
 def _nll(
@@ -108,8 +114,9 @@ class _WeightedNll(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         hidden_grad_ND = torch.zeros_like(hidden_ND) if wants_hidden else None
         weight_grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
+        chunk = _chunk(weight_VD)
         for index_C, target_C, weight_C in zip(
-            index_T.split(CHUNK), target_T.split(CHUNK), weight_T.split(CHUNK), strict=True
+            index_T.split(chunk), target_T.split(chunk), weight_T.split(chunk), strict=True
         ):
             hidden_CD = hidden_ND[index_C]
             nll_C, logits_CV, norm_C = _nll(hidden_CD @ weight_VD.t(), target_C, bend)
@@ -139,7 +146,8 @@ class _WeightedNll(torch.autograd.Function):
 class _TargetLogp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_ND, index_T, target_T, weight_VD, bend):
-        chunks = zip(index_T.split(CHUNK), target_T.split(CHUNK), strict=True)
+        chunk = _chunk(weight_VD)
+        chunks = zip(index_T.split(chunk), target_T.split(chunk), strict=True)
         found = [_nll(hidden_ND[index_C] @ weight_VD.t(), target_C, bend)[0].neg_() for index_C, target_C in chunks]
         ctx.save_for_backward(hidden_ND, index_T, target_T, weight_VD)
         ctx.bend = bend

@@ -4,20 +4,28 @@ import time
 
 import torch
 
+_SIZE = {"cpu": 1024, "cuda": 8192}  # large enough to keep the machine busy
 
-def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024, seconds: float = 0.15) -> float:
+
+def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int | None = None, seconds: float = 0.15) -> float:
     """Return the rate of square matrix products in floating-point operations a second."""
+    size = size or _SIZE.get(device, _SIZE["cpu"])
     left = torch.randn(size, size, device=device).to(dtype)
     right = torch.randn(size, size, device=device).to(dtype)
     result = left @ right
+    _wait_for(result)
     start = time.monotonic()
     products = 0
     while (elapsed := time.monotonic() - start) < seconds:
         result = left @ right
-        if device != "cpu":
-            result[0, 0].item()
+        _wait_for(result)
         products += 1
     return 2 * size**3 * products / elapsed
+
+
+def _wait_for(result: torch.Tensor) -> None:
+    if result.is_cuda:
+        torch.cuda.synchronize()
 
 
 def faster_dtype(device: str = "cpu") -> tuple[torch.dtype, dict[str, float]]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,8 @@ from luthier.core.hardware import processor
 from luthier.core.hashing import bytes_hash, file_hash, text_hash
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir, write_atomically
-from luthier.core.types import JsonObject, Part, Rendered, Row
+from luthier.core.types import PARTS, JsonObject, Part, Rendered, Row
+from luthier.data import sequences
 from luthier.data.loader import SequenceStore
 from luthier.data.normal import question
 from luthier.data.problems import RowProblem
@@ -188,13 +190,32 @@ class Job(Desk):
 
     @cached_property
     def training_store(self) -> SequenceStore:
-        """All that is trained: the sequences of the training part, and behind them those that are replayed."""
+        """All that is trained: the sequences of the training part, and behind them those that are replayed.
+
+        They are kept in the run folder, and read from there where nothing that they depend on has changed.
+        """
+        made_from = self._made_from()
+        kept = sequences.read(self.run.sequences, made_from)
+        if kept is not None:
+            return kept
         own = self.rendered("train")
-        return (
-            SequenceStore([*own.sequences, *own.made], self.replayed.sequences)
-            if self.settings.train.replay
-            else own.store
-        )
+        replayed = self.replayed.sequences if self.settings.train.replay else ()
+        store = SequenceStore([*own.sequences, *own.made], replayed) if replayed else own.store
+        if world().leads:
+            sequences.write(self.run.sequences, store, made_from)
+        return store
+
+    def _made_from(self) -> str:
+        """Return what the sequences of training depend on, as a hash: the rows of all parts, the tokenizer and its settings."""
+        files = [self.run.part(part) for part in PARTS] + [self.run.general("replay")]
+        train, tokenizer = self.settings.train, self.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        words = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+        return text_hash(json.dumps([
+            version("luthier"), words, tokenizer.chat_template, self.renderer.stop_tokens, min(train.max_length or self.context, self.context),
+            train.objective, train.truncate, train.swaps, train.replay, self.settings.model.enable_thinking, self.settings.seed,
+            [file_hash(path) if path.exists() else None for path in files],
+        ]))  # fmt: skip
 
     def base_model(self) -> PreTrainedModel:
         """Load the model as it is before training."""

@@ -130,7 +130,7 @@ class FusedAdamW:
         for name, master in self._masters.items():
             if f"exp_avg.{name}" in tensors:
                 self._adamw.state[master] = {
-                    "step": tensors[f"step.{name}"].clone(),
+                    "step": tensors[f"step.{name}"].to(master.device).clone(),
                     "exp_avg": tensors[f"exp_avg.{name}"].to(master.device).clone(),
                     "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master.device).clone(),
                 }

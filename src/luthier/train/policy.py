@@ -18,9 +18,17 @@ from luthier.compat.compile_cache import own_compile_cache
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.groups import AnswerTargets
 from luthier.data.loader import Batch
-from luthier.kernels import attention, branching, head, tree_attention
+from luthier.kernels import attention, branching, gpu_attention, head, tree_attention
 
-_Inputs = dict[str, torch.Tensor | attention.Runs | attention.Opaque | tree_attention.Blocks]
+_Inputs = dict[
+    str,
+    torch.Tensor
+    | attention.Runs
+    | attention.Opaque
+    | tree_attention.Blocks
+    | gpu_attention.Rows
+    | gpu_attention.Branches,
+]
 _Branches = dict[str, torch.Tensor | Cache]
 
 _UNKNOWN_TRANSFORMS = ("logit_scale", "lm_head_multiplier", "logits_scaling_factor", "output_multiplier_scale")
@@ -116,13 +124,23 @@ class Policy:
         if batch.layout == "padded":  # padding is on the right, where causal attention never looks
             return {"input_ids": tokens_BL}
         position_BL = torch.from_numpy(batch.position_BL).to(self.device)
+        inputs: _Inputs = {"input_ids": tokens_BL, "position_ids": position_BL}
+        lies: dict[str, attention.Runs | gpu_attention.Rows | gpu_attention.Branches] = {}
+        if batch.tree is None:
+            lies["runs"] = attention.equal_runs(batch.places)
+        if self.device.type == "cuda":
+            lies["on_gpu"] = self._on_gpu(batch)
+        elif batch.tree is not None:
+            inputs["blocks"] = tree_attention.blocks(batch.tree.segments)
+        return inputs | {key: attention.Opaque(value) if self._compiled else value for key, value in lies.items()}
+
+    def _on_gpu(self, batch: Batch) -> gpu_attention.Rows | gpu_attention.Branches:
+        """Return how the batch lies, as the GPU's attention takes it; float32 rows are a tree of roots."""
         if batch.tree is not None:
-            blocks = tree_attention.blocks(batch.tree.segments)
-            return {"input_ids": tokens_BL, "position_ids": position_BL, "blocks": blocks}
-        runs = attention.equal_runs(batch.places)
-        return {
-            "input_ids": tokens_BL, "position_ids": position_BL, "runs": attention.Opaque(runs) if self._compiled else runs,
-        }  # fmt: skip
+            return gpu_attention.branches(batch.tree.segments, self.device)
+        if gpu_attention.takes_rows(self.head.weight.dtype):
+            return gpu_attention.rows(batch.places, self.device)
+        return gpu_attention.branches(gpu_attention.roots(batch.places), self.device)
 
     def _as_written(self) -> AbstractContextManager[object]:
         """Run the layers uncompiled for a block: without gradients it would be compiled once more."""
