@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from desks import bench
 
 from luthier.core.errors import RunFolderError, SettingsError
+from luthier.core.hashing import text_hash
 from luthier.jobs.attempt import attempts, forget_earlier, link_checkpoint, prepare
 from luthier.jobs.database import Database, journal_mode
 from luthier.jobs.folder import DataFolder
+from luthier.jobs.keys import Keys
 from luthier.jobs.processes import ProcessName, is_alive, kill_group, start_apart, this_process
 from luthier.jobs.schema import migrate
 from luthier.jobs.tables import metadata
@@ -98,6 +102,42 @@ def test_keys_open_until_they_are_revoked_and_are_not_stored(tmp_path: Path):
         desk.keys.revoke("key_")
     with pytest.raises(SettingsError, match="letters, digits"):
         desk.keys.mint("team a/../b")
+
+
+def test_a_key_ends_by_itself(tmp_path: Path):
+    desk = bench(tmp_path)
+    secret, made = desk.keys.mint("team-a", "for a while", days=2)
+    assert made.expires_at == made.created_at + 2 * 86_400 and "ends 20" in as_lines(desk.keys.listed())
+    assert desk.keys.holder(secret) is not None and made.is_valid(made.created_at)
+    with desk.database.writing() as connection:
+        connection.execute(sa.text("update keys set expires_at = created_at - 1 where id = :id"), {"id": made.id})
+    assert desk.keys.holder(secret) is None and "EXPIRED" in as_lines(desk.keys.listed())
+    assert {key.id for key in desk.keys.listed() if key.is_valid(made.created_at)} == {
+        key.id for key in desk.keys.listed()
+    } - {made.id}
+
+
+def test_the_keys_of_an_older_database_go_on(tmp_path: Path):
+    database = Database(tmp_path / "old.db")
+    with database.writing() as connection:
+        migrate_to(connection, "0002")
+        connection.execute(sa.text("insert into projects (id, name, created_at) values ('proj_1', 'old', 1)"))
+        connection.execute(
+            sa.text(
+                "insert into keys (id, project_id, name, hash, hint, created_at) values ('key_1', 'proj_1', '', :hash, 'abcd', 1)"
+            ),
+            {"hash": text_hash("the secret")},
+        )
+    migrate(database)
+    held = Keys(database).holder("the secret")
+    assert held is not None and held.expires_at is None and Keys(database).any_valid()
+
+
+def migrate_to(connection: sa.Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__code__.co_filename).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def test_an_attempt_goes_on_in_files_of_its_own(tmp_path: Path):

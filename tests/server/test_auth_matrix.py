@@ -1,6 +1,7 @@
 """Every address with every kind of caller: the table is made from the routes themselves, so that none is forgotten."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,6 +37,15 @@ def revoked(served: Served) -> str:
     return secret
 
 
+def expired(served: Served) -> str:
+    secret = mint(served.data, "gone")
+    with sqlite3.connect(served.data / "luthier.db", timeout=10) as database:
+        database.execute(
+            "update keys set expires_at = created_at - 1 where project_id in (select id from projects where name = 'gone')"
+        )
+    return secret
+
+
 CALLERS: dict[str, Callable[[Served], dict[str, str]]] = {
     "none": lambda served: {"Authorization": ""},
     "wrong": lambda served: {"Authorization": f"Bearer {served.key[:-1]}{'a' if served.key[-1] != 'a' else 'b'}"},
@@ -43,6 +53,7 @@ CALLERS: dict[str, Callable[[Served], dict[str, str]]] = {
     "as basic": lambda served: {"Authorization": f"Basic {served.key}"},
     "in another header": lambda served: {"Authorization": "", "X-Api-Key": served.key, "Cookie": f"key={served.key}"},
     "revoked": lambda served: {"Authorization": f"Bearer {revoked(served)}"},
+    "expired": lambda served: {"Authorization": f"Bearer {expired(served)}"},
 }
 
 

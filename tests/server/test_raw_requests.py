@@ -88,6 +88,57 @@ def test_a_request_behind_another_one_cannot_hide_in_it(served: Served):
     assert answer.startswith(b"HTTP/1.1 400") and b'"data"' not in answer
 
 
+@pytest.mark.parametrize("goes_on", ["keep-alive", "close"])
+@pytest.mark.parametrize(
+    ("line", "wanted"), [(UPLOAD, b"401"), ("POST /v1/fine_tuning/jobs", b"401"), ("PUT /v1/files", b"401")]
+)
+def test_a_large_request_without_a_key_reads_its_answer(served: Served, line: str, wanted: bytes, goes_on: str):
+    """More than the sockets hold: the answer would be lost if the connection were closed before all has been heard."""
+    size = 8 << 20
+    head = f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: {goes_on}\r\nContent-Length: {size}\r\n{FORM}\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(head.encode() + b"x" * size)
+        answer = connection.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 " + wanted) and b"invalid_api_key" in answer
+        if goes_on == "keep-alive":  # and the connection is still good
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_refused_at_the_door_is_counted_and_no_word_becomes_a_label(served: Served):
+    log = served.data.with_name(f"{served.data.name}.log")
+    tracebacks = log.read_text().count("Traceback")
+    assert sent(served, b"CANARY /v1/files HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 401")
+    figures = str(served.call("GET", "/metrics")[1]["text"])
+    assert 'route="guards.Authenticated",method="OTHER",status="401"' in figures and "CANARY" not in figures
+    assert log.read_text().count("Traceback") == tracebacks
+
+
+def test_a_request_that_stalls_behind_an_answer_is_closed(served: Served):
+    stalling = (
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost:",
+    )
+    held = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in stalling]
+    for connection, begun in zip(held, stalling, strict=True):
+        connection.sendall(begun)
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(4096)
+        connection.sendall(b"x")  # which ends the wait for the next request, and begins none
+    assert [connection.recv(1) for connection in held] == [b"", b""]
+
+
+def test_what_never_ends_is_not_heard_out(served: Served):
+    """The limit of a file and 16 megabytes more, then the connection is cut."""
+    endless = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(endless)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(64):
+                connection.sendall(b"x" * (1 << 20))
+
+
 def test_a_thousand_ranges_get_the_file_whole(served: Served):
     status, file, _ = served.call("POST", "/v1/files", *multipart(field("purpose"), FILE + tickets(12)))
     assert status == 200

@@ -42,12 +42,15 @@ def create(
     data: Data = DATA,
     project: Annotated[str, typer.Option(help="The project whose files and jobs the key opens.")] = "default",
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="After how many days it opens nothing; never when absent.")
+    ] = None,
 ) -> None:
     """Make a key and print it; it is shown only now."""
     from luthier.jobs.opening import opened_keys
 
     with opened_keys(data) as opened:
-        secret, _ = opened.mint(project, name)
+        secret, _ = opened.mint(project, name, days)
     print(f"API key: {secret}")
 
 

@@ -18,6 +18,7 @@ from luthier.jobs.tables import keys, projects
 DEFAULT_PROJECT = "default"
 _PREFIX = "sk-luthier-"
 _USED_SECONDS = 60
+_DAY_SECONDS = 24 * 3600
 
 
 class Keys:
@@ -26,12 +27,19 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def mint(self, project: str = DEFAULT_PROJECT, name: str = "") -> tuple[str, KeyRecord]:
-        """Make a key for a project, which is made when it is new; return the secret, which is shown only now."""
+    def mint(self, project: str = DEFAULT_PROJECT, name: str = "", days: int | None = None) -> tuple[str, KeyRecord]:
+        """Make a key for a project, which is made when it is new; return the secret, which is shown only now.
+
+        After `days` it opens nothing; without them it goes on until it is revoked.
+        """
         if not project or not all(letter.isalnum() or letter in "-_" for letter in project) or len(project) > 40:
             raise SettingsError(f"the project {project!r} needs a name of up to 40 letters, digits, - and _.")
         secret = _PREFIX + secrets.token_urlsafe(32)
-        entry = {"id": new_id("key_"), "name": name, "hint": secret[-4:], "created_at": now()}
+        made_at = now()
+        entry = {
+            "id": new_id("key_"), "name": name, "hint": secret[-4:], "created_at": made_at,
+            "expires_at": None if days is None else made_at + days * _DAY_SECONDS,
+        }  # fmt: skip
         with self._database.writing() as connection:
             project_id = _project(connection, project)
             connection.execute(sa.insert(keys).values(**entry, project_id=project_id, hash=text_hash(secret)))
@@ -58,7 +66,7 @@ class Keys:
 
     def any_valid(self) -> bool:
         """Tell whether there is a key that opens anything."""
-        return any(key.revoked_at is None for key in self.listed())
+        return any(key.is_valid(now()) for key in self.listed())
 
     def holder(self, secret: str) -> KeyRecord | None:
         """Return the valid key with this secret, noting its use to the minute; None when there is none."""
@@ -66,9 +74,11 @@ class Keys:
         wanted = sa.select(keys, projects.c.name.label("project")).join(projects).where(keys.c.hash == digest)
         with self._database.reading() as connection:
             row = connection.execute(wanted).mappings().first()
-        if row is None or row["revoked_at"] is not None or not hmac.compare_digest(str(row["hash"]), digest):
+        if row is None or not hmac.compare_digest(str(row["hash"]), digest):
             return None
         key = _record(row)
+        if not key.is_valid(now()):
+            return None
         if now() - (key.last_used_at or 0) >= _USED_SECONDS:
             with self._database.writing() as connection:
                 connection.execute(sa.update(keys).where(keys.c.id == key.id).values(last_used_at=now()))
@@ -87,5 +97,5 @@ def _project(connection: sa.Connection, name: str) -> str:
 def _record(row: sa.RowMapping) -> KeyRecord:
     return KeyRecord(
         row["id"], row["project_id"], row["project"], row["name"], row["hint"], row["created_at"], row["last_used_at"],
-        row["revoked_at"],
+        row["revoked_at"], row["expires_at"],
     )  # fmt: skip

@@ -128,7 +128,7 @@ class BatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key without its secret; `hint` is how it ends."""
+    """A key without its secret; `hint` is how it ends, `expires_at` when it does, or None."""
 
     id: str
     project_id: str
@@ -138,6 +138,11 @@ class KeyRecord:
     created_at: int
     last_used_at: int | None
     revoked_at: int | None
+    expires_at: int | None
+
+    def is_valid(self, at: int) -> bool:
+        """Tell whether it opens anything at this time."""
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
 
 Record = TypeVar("Record", FileRecord, JobRecord, EventRecord, CheckpointRecord, ModelRecord, BatchRecord)

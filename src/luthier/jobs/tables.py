@@ -26,6 +26,7 @@ keys = sa.Table(
     sa.Column("created_at", sa.Integer, nullable=False),
     sa.Column("last_used_at", sa.Integer),
     sa.Column("revoked_at", sa.Integer),
+    sa.Column("expires_at", sa.Integer),
 )  # fmt: skip
 
 files = sa.Table(

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from luthier.core.types import JsonObject
-from luthier.jobs.records import KeyRecord
+from luthier.jobs.records import KeyRecord, now
 
 
 def as_json(keys: Sequence[KeyRecord]) -> list[JsonObject]:
@@ -19,9 +19,17 @@ def as_lines(keys: Sequence[KeyRecord]) -> str:
         return "no keys yet; make one with: luthier keys create"
     return "\n".join(
         f"{key.id}  {key.project:12}  ...{key.hint}  made {_day(key.created_at)}  last used {_day(key.last_used_at)}"
-        f"{'  REVOKED' if key.revoked_at else ''}  {key.name}".rstrip()
+        f"{_end(key)}  {key.name}".rstrip()
         for key in keys
     )
+
+
+def _end(key: KeyRecord) -> str:
+    if key.revoked_at is not None:
+        return "  REVOKED"
+    if key.expires_at is None:
+        return ""
+    return f"  ends {_day(key.expires_at)}" if key.is_valid(now()) else "  EXPIRED"
 
 
 def _day(seconds: int | None) -> str:

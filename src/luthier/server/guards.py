@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from inspect import isfunction
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WATCHED = ("/healthz", "/readyz", "/metrics")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _RESTART_SECONDS = 5
 _MOST_HEADERS = 128
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -72,9 +74,9 @@ class Observed:
             await answer(error)(scope, receive, send_numbered)
         finally:
             counters.in_flight -= 1
-            route, seconds = _route(scope), time.monotonic() - start
-            counters.note(route, str(scope["method"]), status, seconds)
-            log.info(_line(request_id, str(scope["method"]), route, status, seconds))
+            route, method, seconds = _route(scope), _method(scope), time.monotonic() - start
+            counters.note(route, method, status, seconds)
+            log.info(_line(request_id, method, route, status, seconds))
 
 
 class SameSite:
@@ -152,7 +154,17 @@ def _methods(request: Request) -> set[str]:
 def _route(scope: Scope) -> str:
     """Return the handler that was called, never the address, which holds ids."""
     endpoint = scope.get("endpoint")
-    return "unknown" if endpoint is None else f"{endpoint.__module__.rpartition('.')[2]}.{endpoint.__name__}"
+    if endpoint is None:
+        return "unknown"
+    handler = (
+        endpoint if isfunction(endpoint) else type(endpoint)
+    )  # a request that was refused at the door has met no function
+    return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
+
+
+def _method(scope: Scope) -> str:
+    """Return the method if it is one: any word may stand there, and each that is counted stays in memory."""
+    return scope["method"] if scope["method"] in _METHODS else "OTHER"
 
 
 def _line(request_id: str, method: str, route: str, status: int, seconds: float) -> str:

@@ -26,6 +26,8 @@ from luthier.server.patience import protocol
 _CLOSING_SECONDS = 5
 _HEADER_BYTES = 1 << 16
 _BACKLOG = 2048
+# A file that is a little too large, sent without a key, is still heard to its end, so that its client reads why it is refused.
+_HEARD_OUT_BYTES = 16 << 20
 
 
 def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
@@ -45,7 +47,7 @@ def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
         address = f"[{host}]" if ":" in host else host
         print(f"Luthier serves at http://{address}:{listening.getsockname()[1]}/v1", flush=True)
         config = uvicorn.Config(
-            application(control, [host]), http=protocol(serving.read_seconds), access_log=False, log_config=None,
+            application(control, [host]), http=protocol(serving.read_seconds, serving.file_bytes + _HEARD_OUT_BYTES), access_log=False, log_config=None,
             log_level="warning", server_header=False, proxy_headers=False, limit_concurrency=serving.connections, lifespan="on", ws="none",
             timeout_graceful_shutdown=_CLOSING_SECONDS, h11_max_incomplete_event_size=_HEADER_BYTES,
         )  # fmt: skip

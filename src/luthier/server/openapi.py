@@ -5,7 +5,7 @@ the others complete.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from pydantic import BaseModel
@@ -42,12 +42,19 @@ class Operation:
     query: tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
     example: JsonObject | None = None
+    leads_to: Mapping[tuple[str, str], JsonObject] = field(default_factory=dict[tuple[str, str], JsonObject])
+    """Operations whose bodies may hold what this one answers, each with how."""
 
 
 _ASKED: JsonObject = {"model": "starter", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+_MADE = "$response.body#/id"
+_USES_OF_A_FILE: Mapping[tuple[str, str], JsonObject] = {
+    ("POST", "/fine_tuning/jobs"): {"model": "starter", "training_file": _MADE},
+    ("POST", "/batches"): {"input_file_id": _MADE},
+}
 _GOES_ON: JsonObject = {"model": "starter", "prompt": "The sky is", "max_tokens": 1}
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("POST", "/files"): Operation("File", errors=_WITH_BODY),
+    ("POST", "/files"): Operation("File", errors=_WITH_BODY, leads_to=_USES_OF_A_FILE),
     ("GET", "/files"): Operation("FileList", query=("after", "limit_files", "order", "purpose")),
     ("GET", "/files/{file_id}"): Operation("File", errors=(404,)),
     ("DELETE", "/files/{file_id}"): Operation("Deleted", errors=(404,)),
@@ -143,7 +150,11 @@ def _responses(operation: Operation) -> JsonObject:
         right = {"application/json": {"schema": _reference(operation.answer)}}
     if operation.answer in ("ChatCompletion", "Completion"):
         right["text/event-stream"] = {}  # its events are pieces of the same
-    answers: JsonObject = {"200": {"description": "As asked", "content": right}}
+    links: JsonObject = {
+        f"{method} {path}": {"operationRef": f"#/paths/{path.replace('/', '~1')}/{method.lower()}", "requestBody": body}
+        for (method, path), body in operation.leads_to.items()
+    }
+    answers: JsonObject = {"200": {"description": "As asked", "content": right, **({"links": links} if links else {})}}
     wrong: JsonObject = {"application/json": {"schema": _reference("Error")}}
     for status in sorted({*_ALWAYS, *operation.errors}):
         answers[str(status)] = {"description": _MEANINGS[status], "content": wrong}
