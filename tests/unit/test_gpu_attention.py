@@ -1,7 +1,5 @@
 """The GPU's attention: its mask against the reference's on the CPU; its kernels, forward and backward, where there is a GPU."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -66,16 +64,14 @@ def test_flex_attention_along_a_tree_equals_the_reference(window):
     segments = grown(3)
     inputs = heads(0, segments[-1].start + segments[-1].place, "cpu", torch.float32)
     where = gpu_attention.branches(segments, torch.device("cpu"))
-    ours = gpu_attention.attend(*inputs, where, 0.2, window)
+    ours = gpu_attention.along_tree(*inputs, where, 0.2, window)
     truth = reference.tree_attention(*inputs, segments, 0.2, window)
     torch.testing.assert_close(ours[:, real(segments)], truth[:, real(segments)])
 
 
-def test_packed_rows_are_roots():
-    places = (16, 8, 24)
-    starts = [segment.start for segment in gpu_attention.roots(places)]
-    assert starts == [0, 16, 24] and all(a.parent == b.parent == -1 for a, b in pairwise(gpu_attention.roots(places)))
-    assert gpu_attention.rows(places, torch.device("cpu")).borders.tolist() == [0, 16, 24, 48]
+def test_rows_begin_where_those_before_them_end():
+    rows = gpu_attention.rows((16, 8, 24), torch.device("cpu"))
+    assert rows.borders.tolist() == [0, 16, 24, 48] and rows.longest == 24
 
 
 def compared(ours: torch.Tensor, truth: torch.Tensor, inputs: list[torch.Tensor], bound: float) -> None:
@@ -98,7 +94,7 @@ def test_a_tree_on_the_gpu_has_the_gradients_of_the_reference(dtype, bound, wind
         inputs = heads(seed, segments[-1].start + segments[-1].place, "cuda", dtype)
         where = gpu_attention.branches(segments, torch.device("cuda"))
         rows = real(segments).cuda()
-        ours = gpu_attention.attend(*inputs, where, 0.2, window)[:, rows]
+        ours = gpu_attention.along_tree(*inputs, where, 0.2, window)[:, rows]
         wide = [one.float() for one in inputs]
         seen = reference.visible(segments, window).cuda()
         scores = (wide[0] @ wide[1].repeat_interleave(2, 0).transpose(1, 2) * 0.2).masked_fill(~seen, float("-inf"))
@@ -109,9 +105,10 @@ def test_a_tree_on_the_gpu_has_the_gradients_of_the_reference(dtype, bound, wind
 @on_gpu
 def test_packed_rows_on_the_gpu_have_the_gradients_of_the_reference():
     places = (16, 8, 104, 264, 40)
-    segments = tuple(gpu_attention.roots(places))
+    starts = np.cumsum([0, *places]).tolist()
+    segments = tuple(Segment(start, place, place, 0, -1) for start, place in zip(starts, places, strict=False))
     inputs = heads(1, sum(places), "cuda", torch.bfloat16)
-    ours = gpu_attention.attend(*inputs, gpu_attention.rows(places, torch.device("cuda")), 0.2)
+    ours = gpu_attention.within_rows(*inputs, gpu_attention.rows(places, torch.device("cuda")), 0.2).transpose(0, 1)
     wide = [one.float() for one in inputs]
     seen = reference.visible(segments).cuda()
     scores = (wide[0] @ wide[1].repeat_interleave(2, 0).transpose(1, 2) * 0.2).masked_fill(~seen, float("-inf"))

@@ -36,27 +36,22 @@ def equal_runs(lengths: tuple[int, ...]) -> Runs:
 class Opaque:
     """What torch.compile hands on unread; it would compile anew for every value that it can see."""
 
-    inner: Runs | gpu_attention.Rows | gpu_attention.Branches
+    inner: Runs | gpu_attention.Rows
 
 
 def register(*, compiled: bool = False) -> str:
     """Make packed attention known to transformers, and return the name to set on a model.
 
-    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` and `on_gpu` as `Opaque`.
+    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` as `Opaque`.
     """
     AttentionInterface.register(NAME, torch.compiler.disable(_opened) if compiled else packed_attention)
     return NAME
 
 
 def _opened(
-    module: torch.nn.Module,
-    *inputs: torch.Tensor,
-    runs: Opaque | None = None,
-    on_gpu: Opaque | None = None,
-    **more: object,
+    module: torch.nn.Module, *inputs: torch.Tensor, runs: Opaque | None = None, **more: object
 ) -> tuple[torch.Tensor, None]:
-    opened = {"runs": runs and runs.inner, "on_gpu": on_gpu and on_gpu.inner}
-    return packed_attention(module, *inputs, **opened, **more)  # type: ignore[arg-type]
+    return packed_attention(module, *inputs, runs=None if runs is None else runs.inner, **more)  # type: ignore[arg-type]
 
 
 def packed_attention(
@@ -68,9 +63,8 @@ def packed_attention(
     *,
     scaling: float | None = None,
     dropout: float = 0.0,
-    runs: Runs | None = None,
-    blocks: Blocks | None = None,
-    on_gpu: gpu_attention.Rows | gpu_attention.Branches | None = None,
+    runs: Runs | gpu_attention.Rows | None = None,
+    blocks: Blocks | gpu_attention.Branches | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     s_aux: torch.Tensor | None = None,
@@ -78,23 +72,27 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence of `runs`, or along the tree of `blocks`; returns 1 x N x H x E.
 
-    On a GPU `on_gpu` stands for either. Without them every batch row is one sequence. Raises ModelError for what is not computed: capped scores, sinks, windows
+    Without them every batch row is one sequence. Raises ModelError for what is not computed: capped scores, sinks, windows
     but in a tree. `unused` are the interface's arguments for other implementations (position ids and the like).
     """
     assert attention_mask is None, "packed attention takes no mask"
-    branches = blocks is not None or isinstance(on_gpu, gpu_attention.Branches)
-    if softcap is not None or s_aux is not None or (sliding_window is not None and not branches):
+    if softcap is not None or s_aux is not None or (sliding_window is not None and blocks is None):
         raise ModelError(
             "this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded."
         )
     scale = query_1HNE.shape[-1] ** -0.5 if scaling is None else scaling
-    assert dropout == 0.0 or not branches, "a tree shares what dropout would make different"
-    if on_gpu is not None and dropout == 0.0:
-        out_HNE = gpu_attention.attend(query_1HNE[0], key_1HNE[0], value_1HNE[0], on_gpu, scale, sliding_window)
-        return out_HNE.transpose(0, 1)[None], None
     if blocks is not None:
-        out_HNE = tree_attention(query_1HNE[0], key_1HNE[0], value_1HNE[0], blocks, scale, sliding_window)
+        assert dropout == 0.0, "a tree shares what dropout would make different"
+        inputs = (query_1HNE[0], key_1HNE[0], value_1HNE[0])
+        if isinstance(blocks, gpu_attention.Branches):
+            out_HNE = gpu_attention.along_tree(*inputs, blocks, scale, sliding_window)
+        else:
+            out_HNE = tree_attention(*inputs, blocks, scale, sliding_window)
         return out_HNE.transpose(0, 1)[None], None
+    if isinstance(runs, gpu_attention.Rows):
+        if dropout == 0.0 and query_1HNE.dtype in gpu_attention.HALVES:
+            return gpu_attention.within_rows(query_1HNE[0], key_1HNE[0], value_1HNE[0], runs, scale)[None], None
+        runs = equal_runs(runs.places)
     repeats = query_1HNE.shape[1] // key_1HNE.shape[1]
     if repeats > 1:
         key_1HNE, value_1HNE = (x.repeat_interleave(repeats, dim=1) for x in (key_1HNE, value_1HNE))

@@ -22,16 +22,21 @@ from torch.nn.attention.varlen import varlen_attn
 
 from luthier.core.types import Segment
 
-_HALVES = (torch.float16, torch.bfloat16)
+HALVES = (torch.float16, torch.bfloat16)
 _OWN_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Packed rows on a device: where each begins, with the end of the last behind them, and the longest."""
+    """Packed rows on a device: the positions that each takes, where each begins, with the end of the last behind them."""
 
+    places: tuple[int, ...]
     borders: torch.Tensor
-    longest: int
+
+    @property
+    def longest(self) -> int:
+        """The positions of the longest."""
+        return max(self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +72,11 @@ class Branches:
 def rows(places: Sequence[int], device: torch.device) -> Rows:
     """Return packed rows that take so many positions each."""
     borders = np.cumsum([0, *places]).astype(np.int32)
-    return Rows(torch.from_numpy(borders).to(device), max(places))
+    return Rows(tuple(places), torch.from_numpy(borders).to(device))
 
 
 def branches(segments: Sequence[Segment], device: torch.device) -> Branches:
-    """Return a tree of these segments; rows that share nothing are a tree of roots."""
+    """Return a tree of these segments."""
     entered, left = _walk([segment.parent for segment in segments])
     numbers = np.zeros((3, segments[-1].start + segments[-1].place), dtype=np.int32)
     for segment, enters, leaves in zip(segments, entered, left, strict=True):
@@ -83,45 +88,37 @@ def branches(segments: Sequence[Segment], device: torch.device) -> Branches:
     return Branches(entered_N, left_N, depth_N)
 
 
-def roots(places: Sequence[int]) -> list[Segment]:
-    """Return packed rows as segments that hang on nothing."""
-    starts = np.cumsum([0, *places[:-1]]).tolist()
-    return [Segment(start, place, place, 0, -1) for start, place in zip(starts, places, strict=True)]
-
-
-def attend(
+def along_tree(
     query_HNE: torch.Tensor,
     key_KNE: torch.Tensor,
     value_KNE: torch.Tensor,
-    where: Rows | Branches,
+    where: Branches,
     scale: float,
     window: int | None = None,
 ) -> torch.Tensor:
-    """Return causal softmax attention within each row or along the tree, H x N x E."""
-    if isinstance(where, Branches):
-        query, key, value = (x[None] for x in (query_HNE, key_KNE, value_KNE))
-        flex = _compiled_flex() if query_HNE.is_cuda else flex_attention
-        out = flex(
-            query, key, value, block_mask=where.mask(window), scale=scale, enable_gqa=len(query_HNE) != len(key_KNE)
-        )
-        assert isinstance(out, torch.Tensor)
-        return out[0]
-    assert window is None, "rows with a window are a tree of roots"
-    groups: dict[str, Any] = {"enable_gqa": len(query_HNE) != len(key_KNE)} if _OWN_GROUPS else {}
+    """Return causal softmax attention along the tree, H x N x E; with a window, of the last `window` tokens."""
+    query, key, value = (x[None] for x in (query_HNE, key_KNE, value_KNE))
+    flex = _compiled_flex() if query.is_cuda else flex_attention
+    grouped = len(query_HNE) != len(key_KNE)
+    out = flex(query, key, value, block_mask=where.mask(window), scale=scale, enable_gqa=grouped)
+    assert isinstance(out, torch.Tensor)
+    return out[0]
+
+
+def within_rows(
+    query_HNE: torch.Tensor, key_KNE: torch.Tensor, value_KNE: torch.Tensor, where: Rows, scale: float
+) -> torch.Tensor:
+    """Return causal softmax attention within each row, N x H x E; inputs are of one of the `HALVES`."""
+    grouped: dict[str, Any] = {"enable_gqa": len(query_HNE) != len(key_KNE)} if _OWN_GROUPS else {}
     if not _OWN_GROUPS:
         key_KNE, value_KNE = (x.repeat_interleave(len(query_HNE) // len(x), dim=0) for x in (key_KNE, value_KNE))
     query_NHE, key_NKE, value_NKE = (x.transpose(0, 1) for x in (query_HNE, key_KNE, value_KNE))
     out_NHE = varlen_attn(
         query_NHE, key_NKE, value_NKE, where.borders, where.borders, where.longest, where.longest,
-        scale=scale, window_size=(-1, 0), **groups,
+        scale=scale, window_size=(-1, 0), **grouped,
     )  # fmt: skip
     assert isinstance(out_NHE, torch.Tensor)
-    return out_NHE.transpose(0, 1)
-
-
-def takes_rows(dtype: torch.dtype) -> bool:
-    """Tell whether the kernels for packed rows compute in this type; others go through FlexAttention."""
-    return dtype in _HALVES
+    return out_NHE
 
 
 @cache

@@ -125,22 +125,13 @@ class Policy:
             return {"input_ids": tokens_BL}
         position_BL = torch.from_numpy(batch.position_BL).to(self.device)
         inputs: _Inputs = {"input_ids": tokens_BL, "position_ids": position_BL}
-        lies: dict[str, attention.Runs | gpu_attention.Rows | gpu_attention.Branches] = {}
-        if batch.tree is None:
-            lies["runs"] = attention.equal_runs(batch.places)
-        if self.device.type == "cuda":
-            lies["on_gpu"] = self._on_gpu(batch)
-        elif batch.tree is not None:
-            inputs["blocks"] = tree_attention.blocks(batch.tree.segments)
-        return inputs | {key: attention.Opaque(value) if self._compiled else value for key, value in lies.items()}
-
-    def _on_gpu(self, batch: Batch) -> gpu_attention.Rows | gpu_attention.Branches:
-        """Return how the batch lies, as the GPU's attention takes it; float32 rows are a tree of roots."""
+        on_gpu = self.device.type == "cuda"
         if batch.tree is not None:
-            return gpu_attention.branches(batch.tree.segments, self.device)
-        if gpu_attention.takes_rows(self.head.weight.dtype):
-            return gpu_attention.rows(batch.places, self.device)
-        return gpu_attention.branches(gpu_attention.roots(batch.places), self.device)
+            segments = batch.tree.segments
+            blocks = gpu_attention.branches(segments, self.device) if on_gpu else tree_attention.blocks(segments)
+            return inputs | {"blocks": blocks}
+        runs = gpu_attention.rows(batch.places, self.device) if on_gpu else attention.equal_runs(batch.places)
+        return inputs | {"runs": attention.Opaque(runs) if self._compiled else runs}
 
     def _as_written(self) -> AbstractContextManager[object]:
         """Run the layers uncompiled for a block: without gradients it would be compiled once more."""
