@@ -93,7 +93,10 @@ def test_faults_of_a_file_are_the_jobs_error_with_line_byte_and_rule(client: Ope
     )
     errors = [event for event in client.fine_tuning.jobs.list_events(job.id) if event.level == "error" and event.data]
     assert {(event.data["line"], event.data["byte_offset"]) for event in errors} == {(4, offsets[0]), (14, offsets[1])}
-    assert all(event.data["rule"] for event in errors)
+    assert {(event.data["rule"], event.data["pointer"]) for event in errors} == {
+        ("invalid-json", ""), ("unknown-role", "/messages/0/role")
+    }  # fmt: skip
+    assert "at /messages/0/role: unknown-role" in ended.error.message
 
 
 def test_ten_examples_are_needed_in_the_words_that_users_know(client: OpenAI):

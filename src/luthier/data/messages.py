@@ -29,9 +29,9 @@ def conversation(messages: Sequence[Message], tools: Sequence[JsonObject] = ()) 
     _ensure_order(messages)
     answers = [message for message in messages if message.role == "assistant"]
     if not answers:
-        raise RowProblem("no-assistant-turn", "no turn of the assistant to learn from")
+        raise RowProblem("no-assistant-turn", "no turn of the assistant to learn from", "messages")
     if all(message.weight == 0 for message in answers):
-        raise RowProblem("no-trained-turn", "every turn of the assistant has weight 0")
+        raise RowProblem("no-trained-turn", "every turn of the assistant has weight 0", "messages")
     return Conversation(tuple(messages), tuple(tools))
 
 
@@ -103,16 +103,16 @@ def messages_from(turns: JsonValue, where: str = "messages") -> list[Message]:
     if isinstance(turns, str) and turns.lstrip().startswith("["):
         turns = parse_json(turns)  # CSV and Parquet keep lists as JSON text
     if not isinstance(turns, list):
-        raise RowProblem("wrong-type", f"{where!r} must be a list of messages, this is {json_kind(turns)}")
+        raise RowProblem("wrong-type", f"{where!r} must be a list of messages, this is {json_kind(turns)}", where)
     if not turns:
-        raise RowProblem("no-messages", f"{where!r} is empty")
+        raise RowProblem("no-messages", f"{where!r} is empty", where)
     return [message_from(turn, f"{where}[{index}]") for index, turn in enumerate(turns)]
 
 
 def message_from(turn: JsonValue, where: str) -> Message:
     """Read one message in OpenAI's shape; raise RowProblem."""
     if not isinstance(turn, dict):
-        raise RowProblem("wrong-type", f"{where} must be an object, this is {json_kind(turn)}")
+        raise RowProblem("wrong-type", f"{where} must be an object, this is {json_kind(turn)}", where)
     ensure_text_only(turn)
     role = _role(turn.get("role"), where)
     calls = tool_calls_from(turn.get("tool_calls"), turn.get("function_call"), where)
@@ -132,7 +132,9 @@ def tool_calls_from(calls: JsonValue, legacy: JsonValue, where: str) -> tuple[Js
     if calls is None or calls == []:
         calls = [] if legacy is None else [{"type": "function", "function": legacy}]
     if not isinstance(calls, list):
-        raise RowProblem("bad-tool-call", f"{where}: tool_calls must be a list, this is {json_kind(calls)}")
+        raise RowProblem(
+            "bad-tool-call", f"{where}: tool_calls must be a list, this is {json_kind(calls)}", f"{where}.tool_calls"
+        )
     return tuple(_tool_call(call, where) for call in calls)
 
 
@@ -144,7 +146,7 @@ def tools_from(row: JsonObject) -> tuple[JsonObject, ...]:
     if isinstance(tools, str):
         tools = parse_json(tools) if tools.strip() else []
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise RowProblem("bad-tools", f"tools must be a list of objects, this is {json_kind(tools)}")
+        raise RowProblem("bad-tools", f"tools must be a list of objects, this is {json_kind(tools)}", "tools")
     return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in tools)  # type: ignore[operator,misc]
 
 
@@ -153,16 +155,29 @@ def _ensure_order(messages: Sequence[Message]) -> None:
     for index, message in enumerate(messages):
         role = message.role
         if role == "system" and index > 0:
-            raise RowProblem("roles-out-of-order", f"turn {index + 1} is of the system; it must come first")
+            raise RowProblem(
+                "roles-out-of-order",
+                f"turn {index + 1} is of the system; it must come first",
+                f"messages[{index}].role",
+            )
         if role == "assistant" and (before is None or before.role == "system"):
-            raise RowProblem("roles-out-of-order", f"turn {index + 1} is of the assistant, before any turn of the user")
+            raise RowProblem(
+                "roles-out-of-order",
+                f"turn {index + 1} is of the assistant, before any turn of the user",
+                f"messages[{index}].role",
+            )
         if role == "assistant" and before is not None and before.role == "assistant":
             raise RowProblem(
                 "roles-out-of-order",
                 f"turns {index} and {index + 1} are both of the assistant; nothing was asked between them",
+                f"messages[{index}].role",
             )
         if role == "tool" and not _follows_call(before):
-            raise RowProblem("roles-out-of-order", f"turn {index + 1} is a tool's, but no tool was called before it")
+            raise RowProblem(
+                "roles-out-of-order",
+                f"turn {index + 1} is a tool's, but no tool was called before it",
+                f"messages[{index}].role",
+            )
         before = message
 
 
@@ -172,10 +187,12 @@ def _follows_call(before: Message | None) -> bool:
 
 def _role(role: JsonValue, where: str) -> Role:
     if role is None:
-        raise RowProblem("missing-role", f"{where} has no role")
+        raise RowProblem("missing-role", f"{where} has no role", f"{where}.role")
     known = _ROLES.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
-        raise RowProblem("unknown-role", f"{where} has the role {role!r}; roles are {', '.join(_ROLES)}")
+        raise RowProblem(
+            "unknown-role", f"{where} has the role {role!r}; roles are {', '.join(_ROLES)}", f"{where}.role"
+        )
     return known
 
 
@@ -185,14 +202,16 @@ def _content(content: JsonValue, role: Role, has_calls: bool, where: str) -> str
     if content is None:
         if has_calls:
             return ""
-        raise RowProblem("null-content", f"{where} has no content")
+        raise RowProblem("null-content", f"{where} has no content", f"{where}.content")
     text = value_text(content) if role == "tool" else content
     if not isinstance(text, str):
-        raise RowProblem("wrong-type", f"the content of {where} must be a text, this is {json_kind(content)}")
+        raise RowProblem(
+            "wrong-type", f"the content of {where} must be a text, this is {json_kind(content)}", f"{where}.content"
+        )
     if role == "assistant" and not has_calls and not text.strip():
-        raise RowProblem("empty-answer", f"{where} is an empty turn of the assistant")
+        raise RowProblem("empty-answer", f"{where} is an empty turn of the assistant", f"{where}.content")
     if role == "user" and not text.strip():
-        raise RowProblem("empty-prompt", f"{where} is an empty turn of the user")
+        raise RowProblem("empty-prompt", f"{where} is an empty turn of the user", f"{where}.content")
     return text
 
 
@@ -202,7 +221,9 @@ def _part_text(part: JsonValue, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     text = part.get("text") if isinstance(part, dict) and kind in ("text", "input_text", "output_text") else None
     if not isinstance(text, str):
-        raise RowProblem("not-text", f"{where} holds a part of type {kind!r}; Luthier tunes on text only")
+        raise RowProblem(
+            "not-text", f"{where} holds a part of type {kind!r}; Luthier tunes on text only", f"{where}.content"
+        )
     return text
 
 
@@ -210,7 +231,7 @@ def _weight(weight: JsonValue, where: str) -> int:
     if weight is None:
         return 1
     if isinstance(weight, bool) or weight not in (0, 1):
-        raise RowProblem("bad-weight", f"the weight of {where} must be 0 or 1, this is {weight!r}")
+        raise RowProblem("bad-weight", f"the weight of {where} must be 0 or 1, this is {weight!r}", f"{where}.weight")
     return int(weight)  # type: ignore[arg-type]
 
 
@@ -220,25 +241,31 @@ def _optional_text(turn: JsonObject, keys: Sequence[str], where: str) -> str | N
         if isinstance(value, str) and value:
             return value
         if value is not None and not isinstance(value, str):
-            raise RowProblem("wrong-type", f"{key} of {where} must be a text, this is {json_kind(value)}")
+            raise RowProblem(
+                "wrong-type", f"{key} of {where} must be a text, this is {json_kind(value)}", f"{where}.{key}"
+            )
     return None
 
 
 def _tool_call(call: JsonValue, where: str) -> JsonObject:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-        raise RowProblem("bad-tool-call", f"{where} calls a tool without a name")
+        raise RowProblem("bad-tool-call", f"{where} calls a tool without a name", f"{where}.tool_calls")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:
             parse_json(arguments)
         except RowProblem as problem:
             raise RowProblem(
-                "bad-tool-call", f"the arguments of {function['name']} in {where} are not JSON: {problem.detail}"
+                "bad-tool-call",
+                f"the arguments of {function['name']} in {where} are not JSON: {problem.detail}",
+                f"{where}.tool_calls",
             ) from problem
     elif not isinstance(arguments, dict):
         raise RowProblem(
-            "bad-tool-call", f"{where} calls {function['name']} without arguments (an object, or its JSON text)"
+            "bad-tool-call",
+            f"{where} calls {function['name']} without arguments (an object, or its JSON text)",
+            f"{where}.tool_calls",
         )
     shaped: JsonObject = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
     if isinstance(call, dict) and isinstance(call.get("id"), str):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from luthier.core.errors import ResourceError, SettingsError
+from luthier.core.errors import DataError, ResourceError, SettingsError
 
 MOST_LOGPROBS = 20
 MOST_CHOICES = 128
@@ -15,6 +15,10 @@ Ending = Literal["stop", "length", "cancelled", "error"]
 
 class QueueFull(ResourceError):
     """As many requests wait as may; the client should come again."""
+
+
+class PromptTooLong(DataError):
+    """A prompt that leaves no room for an answer in the model's context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from luthier.core.hashing import generator
 from luthier.core.types import JsonObject
 from luthier.generate.adapters import Adapters
 from luthier.generate.constrain import Grammar, Matcher, masked
-from luthier.generate.request import Delta, Ending, Event, Finished, QueueFull, Sampling, TokenLogprob
+from luthier.generate.request import Delta, Ending, Event, Finished, PromptTooLong, QueueFull, Sampling, TokenLogprob
 from luthier.generate.rows import Asked, rows_for
 from luthier.generate.sample import sampled
 from luthier.generate.stream import StopStrings, TextStream
@@ -94,10 +94,12 @@ class ServingEngine:
     def submit(self, request: Request) -> None:
         """Take a request; raise QueueFull, or a UserError for one that can never be answered."""
         room = self._context - len(request.tokens)
-        if not request.tokens or room < 1:
-            raise DataError(
-                f"the prompt has {len(request.tokens)} tokens; it must have at least 1 and leave room for an answer in "
-                f"the model's context of {self._context}. Shorten it."
+        if not request.tokens:
+            raise DataError("the prompt has 0 tokens; it must have at least 1.")
+        if room < 1:  # in words that clients of OpenAI look for
+            raise PromptTooLong(
+                f"This model's maximum context length is {self._context} tokens, and your messages resulted in "
+                f"{len(request.tokens)} tokens, which leaves no room for an answer. Shorten them."
             )
         if request.sampling.n > self._max_rows:
             raise DataError(f"n is {request.sampling.n}; at most {self._max_rows} answers are decoded at once.")

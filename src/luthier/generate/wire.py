@@ -16,11 +16,12 @@ from luthier.core.errors import (
     SettingsError,
 )
 from luthier.core.types import JsonObject, JsonValue
-from luthier.generate.request import Delta, Ending, Event, Finished, QueueFull, TokenLogprob
+from luthier.generate.request import Delta, Ending, Event, Finished, PromptTooLong, QueueFull, TokenLogprob
 
 LONGEST_LINE = 64 << 20
 _KINDS: dict[str, type[LuthierError]] = {
-    kind.__name__: kind for kind in (DataError, ModelError, QueueFull, ResourceError, RunFailed, SettingsError)
+    kind.__name__: kind
+    for kind in (DataError, ModelError, PromptTooLong, QueueFull, ResourceError, RunFailed, SettingsError)
 }
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from luthier.config.settings import DataSettings
 from luthier.core.errors import DataError
 from luthier.core.types import JsonObject, Rejected
+from luthier.data.formats import openai
+from luthier.data.json_rows import parse_json
+from luthier.data.problems import RowProblem
 from luthier.data.read import read
 
 FORMAT = "openai"
@@ -19,19 +22,21 @@ _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One line that cannot be used; lines count from 1, bytes from 0."""
+    """One line that cannot be used; lines count from 1, bytes from 0, `pointer` is the JSON pointer to what is wrong in it."""
 
     line: int
     byte_offset: int
+    pointer: str
     rule: str
     detail: str
 
     def as_event(self) -> JsonObject:
         """Return the fault as the data of a job's event."""
-        message = f"line {self.line} (byte {self.byte_offset}): {self.rule}: {self.detail}"
+        at = f" at {self.pointer}" if self.pointer else ""
+        message = f"line {self.line} (byte {self.byte_offset}){at}: {self.rule}: {self.detail}"
         return {
-            "message": message, "line": self.line, "byte_offset": self.byte_offset, "rule": self.rule,
-            "detail": self.detail,
+            "message": message, "line": self.line, "byte_offset": self.byte_offset, "pointer": self.pointer,
+            "rule": self.rule, "detail": self.detail,
         }  # fmt: skip
 
 
@@ -83,14 +88,27 @@ def _summary(param: str, num_bad: int, num_rows: int, faults: tuple[Fault, ...])
 
 
 def _placed(path: Path, rejected: list[Rejected]) -> Iterator[Fault]:
-    """Find the byte at which each faulty line begins."""
+    """Find the byte at which each faulty line begins, and the value in it that is wrong."""
     wanted = {row.line for row in rejected}
-    offsets: dict[int, int] = {}
+    places: dict[int, tuple[int, str]] = {}
     offset = 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if number in wanted:
-                offsets[number] = offset
+                places[number] = (offset, _pointer(line))
             offset += len(line)
     for row in rejected:
-        yield Fault(row.line, offsets.get(row.line, _NO_PLACE), row.rule, row.detail)
+        yield Fault(row.line, *places.get(row.line, (_NO_PLACE, "")), row.rule, row.detail)
+
+
+def _pointer(line: bytes) -> str:
+    """Return the JSON pointer to what is wrong in a line; empty where it is the line as a whole."""
+    try:
+        row = parse_json(line.decode())
+        if isinstance(row, dict):
+            openai.read(row)
+    except RowProblem as problem:
+        return problem.pointer
+    except UnicodeDecodeError:
+        pass
+    return ""

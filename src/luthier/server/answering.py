@@ -11,7 +11,7 @@ from luthier.core.errors import DataError, LuthierError, ModelError, SettingsErr
 from luthier.core.hashing import text_hash
 from luthier.core.types import JsonObject
 from luthier.generate.client import Answer, Ask, Ended, EngineDied
-from luthier.generate.request import Delta, Finished, QueueFull
+from luthier.generate.request import Delta, Finished, PromptTooLong, QueueFull
 from luthier.server.engines import Engine, Engines, Served, Tokens
 from luthier.server.errors import ApiError
 
@@ -39,7 +39,11 @@ def api_error(error: LuthierError, model: str) -> ApiError:
             return error
         case QueueFull():
             return ApiError(429, str(error), code="queue_full", retry_after=_BUSY_SECONDS)
-        case DataError() | SettingsError():
+        case PromptTooLong():
+            return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+        case SettingsError():  # of all that is asked for, an engine looks at the constraint alone
+            return ApiError(400, str(error), param="response_format", code="invalid_value")
+        case DataError():
             return ApiError(400, str(error), code="invalid_request")
         case EngineDied():
             log.error("the engine of %s died: %s", model, error)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic import JsonValue as AnyJson
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from luthier.core.types import JsonObject, JsonValue
@@ -20,6 +21,8 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 _KEY_LENGTH = 255
+# Where an argument may be of several kinds, pydantic names the kind beside the place.
+_KINDS = ("constrained-", "literal[", "list[", "str", "dict", "[key]")
 
 
 class Strict(BaseModel):
@@ -106,13 +109,25 @@ def checked(kind: type[Body], value: JsonObject) -> Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "literal")))
+        first = _first(error)
+        param = _place(first["loc"])
         unknown = first["type"] == "extra_forbidden"
         message = (
             f"Unrecognized request argument supplied: {param}" if unknown else f"Invalid '{param}': {first['msg']}."
         )
         raise ApiError(400, message, param=param, code="unknown_parameter" if unknown else "invalid_value") from error
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    """Return the first thing that is wrong, as deep inside an argument as it was found."""
+    wrong = error.errors()
+    return max((one for one in wrong if one["loc"][:1] == wrong[0]["loc"][:1]), key=lambda one: len(_place(one["loc"])))
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """Return where a value stands as OpenAI writes it, `stop[2]`; the kinds that it might have had are left out."""
+    named = [step for index, step in enumerate(steps) if index == 0 or not str(step).startswith(_KINDS)]
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in named).removeprefix(".")
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -53,6 +53,11 @@ async def reply(control: Control, project_id: str, wanted: ChatRequest | Complet
     """Return the answer that a request will get; raise ApiError for a request that gets none."""
     if wanted.stream_options is not None and not wanted.stream:
         raise ApiError(400, "'stream_options' needs stream to be true.", param="stream_options", code="invalid_value")
+    if wanted.n is not None and wanted.n > control.serving.answers:
+        raise ApiError(
+            400, f"Invalid 'n': this server writes at most {control.serving.answers} answers at once.", param="n",
+            code="invalid_value",
+        )  # fmt: skip
     ask = wanted.ask()
     served = await run_in_threadpool(served_of, control, project_id, wanted.model)
     if served is None:

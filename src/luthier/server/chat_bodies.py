@@ -73,7 +73,7 @@ class _Request(Strict):
                 self.presence_penalty or 0.0, self.frequency_penalty or 0.0, tuple(stop), self.seed, self.n or 1, logprobs,
             )  # fmt: skip
         except SettingsError as error:
-            raise ApiError(400, f"Invalid request: {error}", code="invalid_value") from error
+            raise ApiError(400, f"Invalid 'stop': {error}", param="stop", code="invalid_value") from error
 
 
 class ChatRequest(_Request):
@@ -110,7 +110,7 @@ class ChatRequest(_Request):
             messages = [message.as_dict() for message in messages_from(list(self.messages))]
             tools = tools_from({"tools": None if self.tools is None else list(self.tools)})
         except RowProblem as problem:
-            param = "tools" if problem.rule == "bad-tools" else "messages"
+            param = problem.place or "messages"
             raise ApiError(400, f"Invalid '{param}': {problem.detail}.", param=param, code="invalid_value") from problem
         return Ask(
             messages,
@@ -151,7 +151,7 @@ def refuse_unkept(body: JsonObject) -> None:
     for name, instead in _REFUSED.items():
         asked = body.pop(name, None)
         if asked is not None and (name not in _ASKS_NOTHING or asked != _ASKS_NOTHING[name]):
-            raise not_here(f"The argument '{name}'", instead)
+            raise not_here(f"The argument '{name}'", instead, name)
 
 
 def _constraint(format: AnyJson) -> JsonObject | None:

@@ -30,7 +30,7 @@ def read(row: JsonObject) -> Content:
         raise RowProblem("disliked-answer", "label is false: the answer was disliked and is not to be learned")
     name = _list_name(row)
     if name not in row:
-        raise RowProblem("no-messages", "there is no 'messages'")
+        raise RowProblem("no-messages", "there is no 'messages'", "messages")
     return conversation(messages_from(row[name], name), tools_from(row))
 
 
