@@ -1,53 +1,56 @@
 """One candidate of bench/sft.py: TRL's SFTTrainer on the same rows. It needs trl and nothing of Luthier.
 
-python bench/sft_trl.py TASK.json padded|packed
+python bench/sft_trl.py TASK.json padded|packed [liger]
 """
 
 import json
-import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
+from sft_task import flops_per_token, make_model, now, peak, wait_for_the_turn
+from transformers import AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 
 class Stopwatch(TrainerCallback):
     """Notes wall and processor time at the end of every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.times: list[tuple[float, float]] = []
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Note the time."""
-        self.times.append((time.perf_counter(), time.process_time()))
+        self.times.append(now(self.device))
 
 
-def main(task: dict, layout: str) -> None:
+def rows_at_once(task: dict) -> int:
+    """Return how many rows go through the model together: as many of a step as their positions allow, in equal parts."""
+    longest, number = max(len(row["input_ids"]) for row in task["rows"]), task["rows_a_step"]
+    return next(n for n in range(number, 0, -1) if number % n == 0 and (n * longest <= task["micro_tokens"] or n == 1))
+
+
+def main(task: dict, layout: str, liger: bool) -> None:
     """Train the steps of the task and print rows and tokens a second, processor seconds a row and peak memory."""
-    torch.manual_seed(0)
-    full = task["method"] == "full"
-    dtype = torch.float32 if full else torch.bfloat16  # full tuning keeps float32 weights and computes in bfloat16
-    if task["config"]:
-        model = LlamaForCausalLM(LlamaConfig(**task["config"])).to(dtype)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(task["folder"], dtype=dtype)
-    rows, steps, rows_a_step = task["rows"], task["steps"] + 1, task["rows_a_step"]
+    full, device = task["method"] == "full", task["device"]
+    # Full tuning keeps float32 weights and computes in bfloat16.
+    model = make_model(task, torch.float32 if full else torch.bfloat16)
+    rows, steps, rows_a_step, together = task["rows"], task["steps"] + 1, task["rows_a_step"], rows_at_once(task)
     num_tokens = sum(len(row["input_ids"]) for row in rows)
-    packing = layout == "packed"
+    packing, parts = layout == "packed", rows_a_step // together
     with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(
-            output_dir=folder, max_steps=-1 if packing else steps, num_train_epochs=1, learning_rate=1e-4, use_cpu=True, bf16=True,
-            gradient_checkpointing=False, per_device_train_batch_size=1 if packing else rows_a_step, packing=packing,
-            max_length=num_tokens // steps + 1 if packing else None, completion_only_loss=True, report_to="none", save_strategy="no",
-            logging_strategy="no", disable_tqdm=True,
+            output_dir=folder, max_steps=-1 if packing else steps, num_train_epochs=1, learning_rate=1e-4, use_cpu=device == "cpu", bf16=True,
+            gradient_checkpointing=task["checkpointing"], gradient_checkpointing_kwargs={"use_reentrant": False}, use_liger_kernel=liger,
+            per_device_train_batch_size=1 if packing else together, gradient_accumulation_steps=parts, packing=packing,
+            max_length=num_tokens // (steps * parts) + 1 if packing else None, completion_only_loss=True, report_to="none",
+            save_strategy="no", logging_strategy="no", disable_tqdm=True,
         )  # fmt: skip
-        watch = Stopwatch()
+        watch = Stopwatch(device)
         trainer = SFTTrainer(
             model=model, args=settings, train_dataset=Dataset.from_list(rows), callbacks=[watch],
             processing_class=AutoTokenizer.from_pretrained(task["folder"]),
@@ -58,10 +61,11 @@ def main(task: dict, layout: str) -> None:
     rows_done = len(rows) * (len(watch.times) - 1) / len(watch.times)
     print(json.dumps({
         "rows_per_second": rows_done / (last_wall - wall), "tokens_per_second": num_tokens / len(rows) * rows_done / (last_wall - wall),
-        "cpu_seconds_per_row": (last_processor - processor) / rows_done,
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "cpu_seconds_per_row": (last_processor - processor) / rows_done, **peak(device), "flops_per_token": flops_per_token(trainer.model),
+        "attention": model.config._attn_implementation,
     }))  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2])
+    wait_for_the_turn()
+    main(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2], "liger" in sys.argv[3:])
