@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -132,10 +133,10 @@ class Trainer:
         with Journal(files[0]) as metrics, Journal(files[1]) as timings, stop_request() as stop:
             if state.step == 0:
                 self._save(fingerprint, metrics)
-            for indices in self._steps_from(state.step):
+            for micro in self._dealt_from(state.step):
                 if self._out_of_patience():
                     break
-                entry = self._step(indices)
+                entry = self._train_on(micro)
                 clock.tick(entry.tokens)
                 if state.step % _STEPS_BETWEEN_TRIMS == 0:
                     give_back_memory()
@@ -238,11 +239,27 @@ class Trainer:
             self.store, self.batch_tokens, self.seed, epoch, share=self.settings.replay, layout=self.layout
         )
 
+    def _dealt_from(self, step: int) -> Iterator[list[Batch]]:
+        """Yield the micro-batches of every step from `step` on; those of the next are laid out while a step is computed."""
+        with ThreadPoolExecutor(1, "batches") as beside:
+            coming = None
+            for indices in self._steps_from(step):
+                ready, coming = coming, beside.submit(self._dealt, indices)
+                if ready is not None:
+                    yield ready.result()
+            if coming is not None:
+                yield coming.result()
+
+    def _dealt(self, indices: np.ndarray) -> list[Batch]:
+        return list(micro_batches(self.store, indices, self.micro_tokens, self.layout))
+
     def _step(self, indices: np.ndarray) -> Entry:
+        return self._train_on(self._dealt(indices))
+
+    def _train_on(self, micro: list[Batch]) -> Entry:
         state = self._state
         noise = ("step", state.step) if self.world.leads else ("step", state.step, self.world.rank)
         torch.manual_seed(derived_seed(self.seed, *noise))
-        micro = list(micro_batches(self.store, indices, self.micro_tokens, self.layout))
         count = sum(self.objective.count(batch) for batch in micro)
         total = 0.0
         with mode(self.policy.model, training=True):
