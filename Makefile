@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 PIP    := $(VENV)/bin/python -m pip
 DEMO   := demo-run
+# Tests run beside each other, a file of them at a time; none needs more than one core.
+WORKERS ?= 2
 
 # Two torch processes on the same cores would spin while they wait for each other.
 export OMP_WAIT_POLICY := passive
@@ -15,7 +17,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/luthier run examples/demo/tickets.jsonl --config examples/demo/tickets.yaml --out $(DEMO)
 
 test: $(VENV)/installed-test check
-	$(VENV)/bin/pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What takes too long for every change: the marked tests, and the storms of tests/nightly.
 nightly: $(VENV)/installed-test

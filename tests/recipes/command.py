@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,17 +47,18 @@ def luthier(*arguments: object) -> Called:
     return Called(code, out.getvalue(), err.getvalue())
 
 
-def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: object, environment: Mapping[str, str] | None = None, **options: object) -> subprocess.Popen[str]:
     """Start one command in a process of its own, with one core."""
     return subprocess.Popen(  # type: ignore[call-overload]
         [*LUTHIER, *map(str, arguments)],
-        env=child_environment(1), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        env=child_environment(1) if environment is None else environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
 
-def in_own_process(*arguments: object) -> Called:
+def in_own_process(*arguments: object, environment: Mapping[str, str] | None = None) -> Called:
     """Run one command in a process of its own and wait for it."""
-    with start(*arguments) as process:
+    with start(*arguments, environment=environment) as process:
         try:
             out, err = process.communicate(timeout=900)  # a busy machine is no failure
         except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from closed_network import calls, closed_network
 from command import Called, in_own_process, luthier, needs_starter
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -69,10 +70,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def called(folder: Path) -> Called:
-    """The undisturbed run, as `--json` printed it."""
+    """The undisturbed run, as `--json` printed it. It has no network to call."""
     done = in_own_process(
-        "run", folder / "tickets.jsonl", "--config", folder / "settings.yaml", "--out", folder / "run", "--json"
-    )
+        "run", folder / "tickets.jsonl", "--config", folder / "settings.yaml", "--out", folder / "run", "--json",
+        environment=closed_network(folder),
+    )  # fmt: skip
     assert done.code == 0, done.err
     return done
 
@@ -84,6 +86,19 @@ def run(called: Called, folder: Path) -> Path:
 
 def test_standard_output_is_one_json_document_and_it_is_the_verdict(called: Called, run: Path):
     assert json.loads(called.out) == json.loads((run / "verdict.json").read_text())
+
+
+def test_a_run_with_a_local_model_asks_the_network_nothing(called: Called, run: Path, folder: Path):
+    assert (run / "package" / "certificate.json").exists()
+    assert not calls(folder).exists(), calls(folder).read_text()
+
+
+def test_the_closed_network_would_be_noticed(tmp_path: Path):
+    call = "import socket; socket.create_connection(('127.0.0.1', 1))"
+    command = [sys.executable, "-c", call]
+    done = subprocess.run(command, env=closed_network(tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "the network is closed" in done.stderr
+    assert "127.0.0.1" in calls(tmp_path).read_text()
 
 
 def test_words_go_to_standard_error_and_say_what_was_chosen(called: Called):
@@ -188,20 +203,15 @@ def test_a_finished_run_has_nothing_to_resume(run: Path):
     assert (run / "verdict.json").read_bytes() == before
 
 
-def test_a_small_run_makes_an_adapter_and_merged_weights_of_the_same_model(folder: Path):
+def test_a_small_run_makes_an_adapter_and_merged_weights_of_the_same_model(folder: Path, tmp_path: Path):
     settings = {**SETTINGS, "data": {**SETTINGS["data"], "path": str(folder / "tickets.jsonl")}, "generate": {}}  # type: ignore[dict-item]
     (folder / "lora.yaml").write_text(yaml.safe_dump(settings))
-    called = luthier(
-        "train",
-        folder / "lora.yaml",
-        "--set",
-        "train.method=lora",
-        "--set",
-        "train.lora.rank=4",
-        "--out",
-        folder / "lora",
+    flags = ("--set", "train.method=lora", "--set", "train.lora.rank=4")
+    called = in_own_process(
+        "train", folder / "lora.yaml", *flags, "--out", folder / "lora", environment=closed_network(tmp_path)
     )
     assert called.code == 0, called.err
+    assert not calls(tmp_path).exists(), "who writes adapters has asked a hub for their base"
     package = Path(called.out.strip())
     adapter = json.loads((package / "adapter_config.json").read_text())
     assert adapter["r"] == 4 and not adapter["modules_to_save"], "servers load low-rank layers and nothing else"
@@ -237,8 +247,8 @@ def test_plain_text_is_judged_by_bits_per_byte(folder: Path):
         json.loads(line)["text"]
         for line in TICKETS.read_text().splitlines()
         if line.startswith('{"text": "') and line.endswith("}}")
-    ][100:240]
-    for number in range(14):
+    ][100:190]
+    for number in range(9):
         (texts / f"{number}.txt").write_text("\n\n".join(tickets[10 * number : 10 * number + 10]))
     settings = folder / "text.yaml"
     settings.write_text(yaml.safe_dump({**SETTINGS, "data": {}, "train": {**SETTINGS["train"], "objective": "text"}}))  # type: ignore[dict-item]

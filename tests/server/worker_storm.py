@@ -22,7 +22,8 @@ _LONGEST = 600.0
 
 def acting_bench(path: Path) -> Bench:
     """Make a data folder whose workers find the trainer that only acts."""
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(Path(__file__).parent), *filter(None, inherited)]))
     desk = bench(path)
     write_json(desk.folder.settings, as_json(ServeSettings(threads=1)))
     return desk

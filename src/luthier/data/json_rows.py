@@ -106,7 +106,12 @@ def json_document(source: Source, encoding: str, is_row: Callable[[JsonObject], 
         ) from error
     except DataError:
         raise
-    except (RecursionError, ValueError) as error:  # nested too deep for the parser; an integer of thousands of digits
+    except RecursionError as error:
+        raise DataError(
+            f"{source.name} is nested too deep to be read; a row may have {MOST_DEPTH} levels. Write the rows as "
+            "JSON lines, each flatter or with its inner parts as text."
+        ) from error
+    except ValueError as error:  # an integer of thousands of digits
         raise DataError(f"{source.name} cannot be read as JSON: {error}.") from error
 
 

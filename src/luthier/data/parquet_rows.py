@@ -30,7 +30,7 @@ def parquet_rows(source: Source) -> Records:
         texts = _text_columns(metadata.schema)
         file = pq.ParquetFile(source.path, read_dictionary=texts)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{source.name} is not a readable Parquet file: {error}.") from error
+        raise DataError(f"{source.name} is not a readable Parquet file: {str(error).rstrip('.')}.") from error
     for group in groups:
         ensure_no_bomb(source, group.total_byte_size, source.path.stat().st_size)
     return Records(
