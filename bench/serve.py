@@ -1,17 +1,20 @@
 """Requests a second and time to the first token: `luthier serve` against its own bare engine, and against `transformers serve`.
 
-    python bench/serve.py [--model starter] [--clients 16] [--requests 64] [--tokens 32] [--peer PYTHON] [--json FILE]
+    python bench/serve.py [--model starter|135m|DIR] [--clients 16] [--requests 64] [--tokens 32] [--rounds 5] [--peer PYTHON] [--json FILE]
 
-Prompts share their first 150 words and have 20 of their own. Every candidate answers the same prompts greedily, with
-as many clients at a time; they run one after the other, each in a process of its own, and a first round warms up.
-`--peer` is a Python whose environment has `transformers[serving]`; without it only the server's own overhead is measured: the
-share of time that HTTP, queue and control plane add to an engine that is asked directly. The model is a folder or
-`starter`.
+Prompts share their first 150 words and have 20 of their own, others in every round. Every candidate answers the same
+prompts greedily, with as many clients at a time, each in a process of its own, and a first round warms up. The bare
+engine and the server take turns, and `overhead` is the median over the rounds of what a round of the server takes more than one of
+its engine: HTTP, queue and control plane. The peer comes behind them, so that it cannot compute beside them; `--peer` is a Python
+whose environment has `transformers[serving]`. `135m` has random weights in the shape of a model of 135M, with
+the starter's smaller vocabulary.
 """
 
 import argparse
 import json
 import os
+import random
+import shutil
 import socket
 import statistics
 import subprocess
@@ -19,16 +22,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from http.client import HTTPConnection, HTTPException
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 import yaml
 from timing import machine
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from luthier.core.hardware import usable_cores
 from luthier.core.threads import child_environment
@@ -38,6 +43,10 @@ from luthier.generate.request import Delta, Sampling
 SHARED, OWN = 150, 20
 WORDS = ("parcel", "invoice", "window", "river", "letter", "garden", "engine", "winter", "bridge", "market")
 READY_SECONDS = 180
+SHAPE_135M = {
+    "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+    "head_dim": 64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +69,16 @@ class Answered:
     tokens: int
 
 
-def prompts(count: int) -> list[str]:
-    """Texts that begin alike."""
+def prompts(count: int, round: int) -> list[str]:
+    """Texts that begin alike, in all rounds, and of which no two are the same."""
     head = " ".join(WORDS[number * 7 % len(WORDS)] for number in range(SHARED))
-    return [
-        f"{head} {' '.join(WORDS[(row * 3 + word * 5) % len(WORDS)] for word in range(OWN))} {row}"
-        for row in range(count)
-    ]
+    rng = random.Random(round)
+    return [f"{head} {' '.join(rng.choice(WORDS) for _ in range(OWN))} {round} {row}" for row in range(count)]
 
 
 def measured(ask: Callable[[str], Answered], texts: list[str], clients: int) -> Measured:
-    """Have every text answered, `clients` at a time, after a round that warms up."""
+    """Have every text answered, `clients` at a time."""
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(ask, texts[:clients]))
         start = time.perf_counter()
         answers = list(pool.map(ask, texts))
         seconds = time.perf_counter() - start
@@ -81,6 +87,32 @@ def measured(ask: Callable[[str], Answered], texts: list[str], clients: int) -> 
         len(texts) / seconds, sum(answer.tokens for answer in answers) / seconds, 1000 * statistics.median(firsts),
         1000 * firsts[int(0.95 * (len(firsts) - 1))], 1000 * statistics.median(answer.whole for answer in answers),
     )  # fmt: skip
+
+
+def in_turns(
+    candidates: Mapping[str, Callable[[str], Answered]], options: argparse.Namespace
+) -> dict[str, list[Measured]]:
+    """Measure candidates round by round; the first round warms up and does not count."""
+    found: dict[str, list[Measured]] = {name: [] for name in candidates}
+    for round in range(options.rounds + 1):
+        texts = prompts(options.requests if round else options.clients, round)
+        for name, ask in candidates.items():
+            one = measured(ask, texts, options.clients)
+            if round:
+                found[name].append(one)
+                print(f"{name}: {one.requests_per_second:.2f} requests/s", file=sys.stderr)
+    return found
+
+
+def median_of(rounds: Sequence[Measured]) -> Measured:
+    """Return the median of each figure."""
+    return Measured(*(statistics.median(values) for values in zip(*(astuple(one) for one in rounds), strict=True)))
+
+
+def ratio(above: Sequence[Measured], below: Sequence[Measured]) -> float:
+    """Return the median over the rounds of one candidate's requests a second divided by another's."""
+    pairs = zip(above, below, strict=True)
+    return statistics.median(one.requests_per_second / other.requests_per_second for one, other in pairs)
 
 
 def by_engine(client: EngineClient, tokens: int) -> Callable[[str], Answered]:
@@ -211,6 +243,21 @@ def _answers(port: int) -> bool:
         return False
 
 
+def folder_of(model: str, made: Path) -> str:
+    """Return the folder of a model; random weights are written into `made`."""
+    starter = Path(str(files("luthier.starter") / "model"))
+    if model == "starter":
+        return str(starter)
+    if model != "135m":
+        return os.path.abspath(model)
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(starter, **SHAPE_135M)
+    AutoModelForCausalLM.from_config(config).save_pretrained(made)
+    AutoTokenizer.from_pretrained(starter).save_pretrained(made)
+    shutil.copy(starter / "generation_config.json", made)
+    return str(made)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,30 +265,35 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", metavar="PYTHON")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    folder = str(files("luthier.starter") / "model") if options.model == "starter" else os.path.abspath(options.model)
-    texts = prompts(options.requests)
-    found: dict[str, Measured] = {}
-    client = EngineClient(
-        EngineSpec(folder, threads=usable_cores(), max_rows=options.clients, max_waiting=4 * options.clients)
-    )
-    found["engine"] = measured(by_engine(client, options.tokens), texts, options.clients)
-    client.close()
-    with luthier_server(folder, options.clients) as (port, key):
-        found["luthier serve"] = measured(by_http(port, key, "measured", options.tokens), texts, options.clients)
-    if options.peer:
-        with transformers_server(options.peer, options.clients) as port:
-            found["transformers serve"] = measured(
-                by_http(port, "none", folder, options.tokens), texts, options.clients
-            )
-    result = {"machine": machine(), "settings": {name: str(value) for name, value in vars(options).items()},
-              "figures": {name: asdict(figures) for name, figures in found.items()},
-              "overhead": found["engine"].requests_per_second / found["luthier serve"].requests_per_second - 1}  # fmt: skip
+    with tempfile.TemporaryDirectory() as made:
+        result = compared(folder_of(options.model, Path(made)), options)
     print(json.dumps(result, indent=1))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def compared(folder: str, options: argparse.Namespace) -> dict[str, object]:
+    """Measure every candidate over one model."""
+    clients = options.clients
+    client = EngineClient(EngineSpec(folder, threads=usable_cores(), max_rows=clients, max_waiting=4 * clients))
+    with luthier_server(folder, clients) as (port, key):
+        served = by_http(port, key, "measured", options.tokens)
+        found = in_turns({"engine": by_engine(client, options.tokens), "luthier serve": served}, options)
+    client.close()
+    result: dict[str, object] = {
+        "machine": machine(), "settings": {name: str(value) for name, value in vars(options).items()},
+        "overhead": ratio(found["engine"], found["luthier serve"]) - 1,
+    }  # fmt: skip
+    if options.peer:
+        with transformers_server(options.peer, clients) as port:
+            peer = in_turns({"transformers serve": by_http(port, "none", folder, options.tokens)}, options)
+        found |= peer
+        result["times transformers serve"] = ratio(found["luthier serve"], found["transformers serve"])
+    return result | {"figures": {name: asdict(median_of(rounds)) for name, rounds in found.items()}}
 
 
 if __name__ == "__main__":

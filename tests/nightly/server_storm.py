@@ -1,6 +1,7 @@
 """The large tests of the server, run by name: pytest tests/nightly/server_storm.py
 
-500 jobs over 4 workers with 300 random kills; a real job whose server and worker are both killed, again and again.
+500 jobs over 4 workers with 300 random kills (STORM_JOBS, STORM_KILLS); 25 real jobs (REAL_JOBS), of each of which server and
+worker are both killed twice.
 """
 
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from openai.types.fine_tuning import FineTuningJob
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
@@ -18,6 +20,7 @@ from desks import bench
 from test_real_job import STEPS, Running, submitted, waited
 from worker_storm import check, storm
 
+REAL_JOBS = int(os.environ.get("REAL_JOBS", "25"))
 _KILLS = 2
 
 
@@ -39,7 +42,20 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def test_a_real_job_that_is_killed_with_its_server_goes_on_in_the_same_bytes(running: Running):
     first = waited(running.served, submitted(running.client), step=STEPS + 1)
-    job = submitted(running.client)
+    assert first.status == "succeeded", first
+    undisturbed = running.run_of(first)
+    for _ in range(REAL_JOBS):
+        ended = killed(running, submitted(running.client))
+        assert ended.status == "succeeded", ended
+        run = running.run_of(ended)
+        assert run.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+        assert (run.package / "model.safetensors").read_bytes() == (
+            undisturbed.package / "model.safetensors"
+        ).read_bytes()
+
+
+def killed(running: Running, job: FineTuningJob) -> FineTuningJob:
+    """Kill the server and the worker of a job, after its first step and after its second; return how it ended."""
     for kill in range(_KILLS):
         waited(running.served, job, step=kill + 1)
         running.served.process.kill()
@@ -47,8 +63,4 @@ def test_a_real_job_that_is_killed_with_its_server_goes_on_in_the_same_bytes(run
         for worker in bench(running.data).queue.workers():
             os.kill(worker.pid, signal.SIGKILL)
         running.again()
-    ended = waited(running.served, job, step=STEPS + 1)
-    assert (first.status, ended.status) == ("succeeded", "succeeded")
-    runs = [running.run_of(found) for found in (first, ended)]
-    assert runs[0].metrics.read_bytes() == runs[1].metrics.read_bytes()
-    assert len({(run.package / "model.safetensors").read_bytes() for run in runs}) == 1
+    return waited(running.served, job, step=STEPS + 1)
