@@ -126,7 +126,7 @@ def test_models_are_the_starter_and_the_mapped_names(client: OpenAI):
         ({"suffix": "x" * 65}, "suffix", "invalid_value"),
         ({"seed": -1}, "seed", "invalid_value"),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "invalid_value"),
-        ({"hyperparameters": {"n_epochs": 0}}, None, "invalid_value"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "invalid_value"),
         ({"hyperparameters": {"n_epoch": 1}}, "hyperparameters.n_epoch", "unknown_parameter"),
         ({"extra_body": {"epochs": 3}}, "epochs", "unknown_parameter"),
         ({"method": {"type": "dpo", "dpo": {}}}, "method", "not_supported"),
@@ -138,9 +138,9 @@ def test_models_are_the_starter_and_the_mapped_names(client: OpenAI):
             {"hyperparameters": {"n_epochs": 2}, "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}},
             "hyperparameters", "invalid_value",
         ),
-        ({"hyperparameters": {"batch_size": 0}}, None, "invalid_value"),
-        ({"hyperparameters": {"learning_rate_multiplier": 0}}, None, "invalid_value"),
-        ({"hyperparameters": {"n_epochs": "many"}}, None, "invalid_value"),
+        ({"hyperparameters": {"batch_size": 0}}, "hyperparameters.batch_size", "invalid_value"),
+        ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier", "invalid_value"),
+        ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs", "invalid_value"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_refused_by_name(client: OpenAI, file_id: str, changes: dict, param: str | None, code: str):
@@ -183,6 +183,10 @@ def test_what_comes_in_a_later_round_is_said_to_be_missing(client: OpenAI):
         with pytest.raises(openai.BadRequestError, match="not supported") as caught:
             later()
         assert caught.value.code == "not_supported" and caught.value.type == "invalid_request_error"
+    with pytest.raises(openai.BadRequestError, match="/pause is not supported"):
+        client.fine_tuning.jobs.pause("ftjob-x")
+    with pytest.raises(openai.BadRequestError, match="greater than or equal to 1"):
+        client.fine_tuning.jobs.create(model="starter", training_file="file-x", hyperparameters={"n_epochs": 0})
 
 
 def test_the_same_request_under_one_key_is_one_job(client: OpenAI, file_id: str):

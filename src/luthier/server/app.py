@@ -107,6 +107,6 @@ def _batcher(control: Control) -> Batcher:
 
 def _later(path: str, instead: str) -> Callable[[Request], Response]:
     def refuse(request: Request) -> Response:
-        raise not_here(f"/v1{path.partition('/{')[0]}", instead)
+        raise not_here(f"/v1{path.removesuffix('/{rest:path}')}", instead)
 
     return refuse

@@ -109,19 +109,19 @@ def checked(kind: type[Body], value: JsonObject) -> Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = _first(error)
-        param = _place(first["loc"])
+        param, first, expected = _first(error)
         unknown = first["type"] == "extra_forbidden"
-        message = (
-            f"Unrecognized request argument supplied: {param}" if unknown else f"Invalid '{param}': {first['msg']}."
-        )
+        message = f"Unrecognized request argument supplied: {param}" if unknown else f"Invalid '{param}': {expected}."
         raise ApiError(400, message, param=param, code="unknown_parameter" if unknown else "invalid_value") from error
 
 
-def _first(error: ValidationError) -> ErrorDetails:
-    """Return the first thing that is wrong, as deep inside an argument as it was found."""
+def _first(error: ValidationError) -> tuple[str, ErrorDetails, str]:
+    """Return the first place that is wrong, as deep inside an argument as it was found, what is, and all that could stand there."""
     wrong = error.errors()
-    return max((one for one in wrong if one["loc"][:1] == wrong[0]["loc"][:1]), key=lambda one: len(_place(one["loc"])))
+    places = [_place(one["loc"]) for one in wrong if one["loc"][:1] == wrong[0]["loc"][:1]]
+    deepest = max(places, key=len)
+    there = [one for one in wrong if _place(one["loc"]) == deepest]
+    return deepest, there[0], ", or ".join(one["msg"] for one in there)
 
 
 def _place(steps: tuple[int | str, ...]) -> str:
