@@ -1,6 +1,6 @@
 """What each of two processes runs for test_two_processes.py: a training, one that is stopped, and the same gone on with.
 
-torchrun --nproc-per-node 2 two_ranks.py FOLDER METHOD LAYOUT
+torchrun --nproc-per-node 2 two_ranks.py FOLDER SETTINGS.json
 """
 
 import json
@@ -24,10 +24,10 @@ from luthier.train.world import world
 STEPS, STOP_AT = 6, 3
 
 
-def train(folder: Path, method: str, layout: str, stop: bool) -> None:
+def train(folder: Path, changes: dict[str, object], stop: bool) -> None:
     """Train from what lies in the folder; with `stop`, the second process alone gets a signal."""
     here = world()
-    settings = resolved(method=method, layout=layout, steps=STEPS, validate_every=2)
+    settings = resolved(**changes, steps=STEPS, validate_every=2)
     policy = policy_of(tiny_model(), settings)
     live_lora(policy.model)
     if here.leads:
@@ -42,7 +42,8 @@ def train(folder: Path, method: str, layout: str, stop: bool) -> None:
     trainer = Trainer(policy, Objective(), random_store(40, shared=40), settings, 0, new_run(folder), here)
     shares = [len(here.own(list(trainer_batches(trainer, step)))) for step in range(3)]
     outcome = trainer.train({"data": "tiny"}, lambda: validation(policy, held_out, settings), watch)
-    print(json.dumps({"rank": here.rank, "shares": shares, "best": outcome.best_loss}), flush=True)
+    held = sum(master.numel() for master in trainer.optimizer.masters.values())
+    print(json.dumps({"rank": here.rank, "shares": shares, "best": outcome.best_loss, "held": held}), flush=True)
 
 
 def trainer_batches(trainer: Trainer, step: int) -> Iterator[Batch]:
@@ -53,14 +54,14 @@ def trainer_batches(trainer: Trainer, step: int) -> Iterator[Batch]:
 
 def main() -> None:
     """Run the three trainings."""
-    folder, method, layout = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    train(folder / "straight", method, layout, False)
+    folder, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
+    train(folder / "straight", changes, False)
     if world().size > 1:
         try:
-            train(folder / "stopped", method, layout, True)
+            train(folder / "stopped", changes, True)
         except Stopped:
             print(json.dumps({"rank": world().rank, "stopped": True}), flush=True)
-        train(folder / "stopped", method, layout, False)
+        train(folder / "stopped", changes, False)
 
 
 if __name__ == "__main__":

@@ -62,12 +62,13 @@ def validation(policy: Policy, store: SequenceStore, train: TrainSettings) -> Va
     total = weight = 0.0
     right = 0
     batches = list(micro_batches(store, np.arange(len(store)), train.micro_tokens, train.layout))
-    for batch in batches[world().rank :: world().size]:
+    for batch in world().own(batches):
         scores = policy.scores(batch)
         weight_T = torch.from_numpy(batch.weight_T).to(scores.logp_T.device)
         total -= (scores.logp_T * weight_T).sum().item()
         weight += float(batch.weight_T.sum())
-        right += sum(answered(batch, scores.greedy_T))
+        if batch.rows:  # one without only keeps the other processes company
+            right += sum(answered(batch, scores.greedy_T))
     total, weight, all_right = world().sum([total, weight, float(right)])
     return Validation(total / weight, all_right / len(store))
 

@@ -29,6 +29,7 @@ from luthier.data.loader import Batch, Layout, SequenceStore, micro_batches
 from luthier.data.replay import mixed_steps
 from luthier.train import checkpoint
 from luthier.train.clock import Clock, memory_bytes, peak_memory_bytes
+from luthier.train.dealt import deal_layers, deals
 from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy, mode
 from luthier.train.schedule import learning_rate
@@ -111,8 +112,10 @@ class Trainer:
         self.lr, self.num_steps, self.batch_tokens = settings.lr, settings.steps, settings.batch_tokens
         self.micro_tokens = settings.micro_tokens
         self.layout: Layout = settings.layout
+        if deals(settings, world):
+            deal_layers(policy.decoder, world)
         self.optimizer = MasterAdamW(
-            {name: p for name, p in policy.model.named_parameters() if p.requires_grad}, settings
+            {name: p for name, p in policy.model.named_parameters() if p.requires_grad}, settings, world
         )
         self.steps_per_epoch = len(self._steps_of(0))
         self._state = State()
@@ -147,7 +150,8 @@ class Trainer:
                 state.seconds = clock.total
                 watch(self._progress(entry, clock))
                 asked_to_stop = self.world.any(stop.signal_number is not None)
-                if asked_to_stop or self._save_due():
+                # Clocks differ from process to process, and dealt weights are saved by all together.
+                if asked_to_stop or self.world.any(self._save_due()):
                     self._save(fingerprint, metrics)
                 if asked_to_stop:
                     raise Stopped(
@@ -271,7 +275,7 @@ class Trainer:
                 self.optimizer.accumulate()
                 total += value
         (total,) = self.world.sum([total])
-        self.world.add_gradients(list(self.optimizer.masters.values()))
+        self.world.add_gradients(self.optimizer.whole_masters)
         norm = self.optimizer.clip_gradients()
         self._require_finite("gradient", norm, [row for batch in micro for row in batch.rows])
         lr = learning_rate(self.settings, self.lr, state.step, self.num_steps)

@@ -2,7 +2,8 @@
 
 A bfloat16 weight has 8 bits of mantissa: an update of less than 1/256 of it is lost. So every
 trained tensor that is not float32 has a float32 master that the optimizer moves, and gradients of
-micro-batches are added up in float32. Update rule: Loshchilov and Hutter 2017, arXiv 1711.05101.
+micro-batches are added up in float32. Of a weight that is dealt to several processes (`train/dealt.py`) each moves
+its own part; checkpoints hold whole weights. Update rule: Loshchilov and Hutter 2017, arXiv 1711.05101.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ import torch
 
 from luthier.config.settings import TrainSettings
 from luthier.train.blockwise import BlockwiseAdamW
+from luthier.train.dealt import is_dealt, own_part
+from luthier.train.world import ALONE, World
 
 _EPS = 1e-8
 
@@ -29,8 +32,12 @@ class Averages(Protocol):
 class MasterAdamW:
     """AdamW with float32 masters; `parameters` maps names to the tensors that are trained."""
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainSettings) -> None:
+    def __init__(
+        self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainSettings, world: World = ALONE
+    ) -> None:
         self.parameters = dict(parameters)
+        self.world = world
+        self._dealt = {name: len(p) for name, p in self.parameters.items() if is_dealt(p)}
         self.clip = settings.clip
         self.masters = {name: _master(parameter) for name, parameter in self.parameters.items()}
         self._averages: Averages
@@ -39,6 +46,11 @@ class MasterAdamW:
         else:
             self._averages = FusedAdamW(self.masters, settings.betas, settings.weight_decay)
 
+    @property
+    def whole_masters(self) -> list[torch.nn.Parameter]:
+        """The masters of weights that every process holds."""
+        return [master for name, master in self.masters.items() if name not in self._dealt]
+
     def accumulate(self) -> None:
         """Add the gradients of the last backward pass to the masters' and clear them."""
         for name, parameter in self.parameters.items():
@@ -46,14 +58,18 @@ class MasterAdamW:
                 continue
             master = self.masters[name]
             if master is not parameter:
-                gradient = parameter.grad.float()
+                gradient = own_part(parameter.grad).float()
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 parameter.grad = None
 
     def clip_gradients(self) -> float:
         """Scale all gradients down to the norm `clip` where they exceed it; return their norm before that."""
         trained = [master for master in self.masters.values() if master.grad is not None]
-        norm = torch.nn.utils.get_total_norm([master.grad for master in trained if master.grad is not None])
+        norm = _norm(self.whole_masters)
+        if self._dealt:
+            parts = _norm([self.masters[name] for name in self._dealt])
+            (squares,) = self.world.sum([parts.item() ** 2])
+            norm = (norm.square() + squares).sqrt()
         if self.clip:
             torch.nn.utils.clip_grads_with_norm_(trained, self.clip, norm)
         return norm.item()
@@ -68,20 +84,23 @@ class MasterAdamW:
         """Copy the masters into the weights that the model computes with."""
         for name, parameter in self.parameters.items():
             if self.masters[name] is not parameter:
-                parameter.copy_(self.masters[name])
+                own_part(parameter).copy_(self.masters[name])
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return all that a checkpoint needs: masters in float32, and the averages of each."""
+        """Return all that a checkpoint needs: masters in float32, and the averages of each; of dealt ones other processes return their part."""
         masters = {f"master.{name}": master.detach() for name, master in self.masters.items()}
-        return masters | self._averages.tensors()
+        out = masters | self._averages.tensors()
+        for key, rows in self._dealt_in(out).items():
+            out[key] = self.world.whole(out[key], rows)
+        return out
 
     def mismatch(self, tensors: Mapping[str, torch.Tensor]) -> str | None:
         """Say what the tensors of a checkpoint lack or have in another shape, or None."""
-        for name, master in self.masters.items():
+        for name, parameter in self.parameters.items():
             saved = tensors.get(f"master.{name}")
-            if saved is None or saved.shape != master.shape:
+            if saved is None or saved.shape != parameter.shape:
                 found = "is not there" if saved is None else f"has the shape {list(saved.shape)}"
-                return f"{name} {found}, and {list(master.shape)} is needed"
+                return f"{name} {found}, and {list(parameter.shape)} is needed"
         in_bytes = any(name.startswith("mean8.") for name in tensors)
         in_floats = any(name.startswith("exp_avg.") for name in tensors)
         other = in_floats if isinstance(self._averages, BlockwiseAdamW) else in_bytes
@@ -90,10 +109,16 @@ class MasterAdamW:
     @torch.no_grad()
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take the tensors of a checkpoint over."""
+        tensors = dict(tensors) | {key: self.world.part(tensors[key]) for key in self._dealt_in(tensors)}
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
         self._averages.load(tensors)
         self.write_back()
+
+    def _dealt_in(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+        """Return which of a checkpoint's tensors are dealt, in an order that all processes have, and the rows of each when whole."""
+        names = {key: key.partition(".")[2] for key in sorted(tensors) if tensors[key].dim()}
+        return {key: self._dealt[name] for key, name in names.items() if name in self._dealt}
 
 
 class FusedAdamW:
@@ -136,7 +161,14 @@ class FusedAdamW:
                 }
 
 
+def _norm(masters: list[torch.nn.Parameter]) -> torch.Tensor:
+    return torch.nn.utils.get_total_norm([master.grad for master in masters if master.grad is not None])
+
+
 def _master(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+    if is_dealt(parameter):
+        own = own_part(parameter)  # in float32 the part itself is moved
+        return torch.nn.Parameter(own.detach() if own.dtype == torch.float32 else own.float())
     if parameter.dtype == torch.float32:
         return parameter
     return torch.nn.Parameter(parameter.detach().float().clone())

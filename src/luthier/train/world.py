@@ -1,6 +1,6 @@
 """Several processes that train one model together, and what they tell each other.
 
-Each holds the whole model. A step's micro-batches are formed from all of its rows, the same in every process, and dealt
+Each holds the whole model, or where every weight is trained its part of the layers (`train/dealt.py`). A step's micro-batches are formed from all of its rows, the same in every process, and dealt
 round-robin; a process that gets fewer runs a tree of weight zero, so that all run equally many. Losses and gradients are sums,
 divided by the count of the whole step, so two processes take the steps of one. The first process leads: it alone
 writes into the run folder. Started by `torchrun`, which says in the environment who is who.
@@ -75,6 +75,21 @@ class World:
             dist.all_reduce(flat)
             for into, value in zip(piece, flat.split([len(one) for one in piece]), strict=True):
                 into.copy_(value)
+
+    def whole(self, part: torch.Tensor, num_rows: int) -> torch.Tensor:
+        """Return in the leader the tensor of which each process holds as many rows in turn; elsewhere the part itself."""
+        if self.size == 1:
+            return part
+        filled = part.new_zeros(-(-num_rows // self.size), *part.shape[1:])
+        filled[: len(part)] = part
+        parts = [torch.empty_like(filled) for _ in range(self.size)] if self.leads else None
+        dist.gather(filled, parts, dst=0)
+        return part if parts is None else torch.cat(parts)[:num_rows]
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """Return the rows of a tensor that this process holds."""
+        most = -(-len(whole) // self.size)
+        return whole[self.rank * most : (self.rank + 1) * most]
 
     def told(self, word: str | None = None) -> str:
         """Return in every process what the leader says, and wait for it as long as it takes."""
