@@ -9,12 +9,14 @@ prints the precision among the first 50 and 100 (after `--show N` also the rows)
     python bench/label_errors.py ../shared/data/tasks/banking77/train.jsonl --flip 0.2
 
 gives a fifth of the rows another label, each of the others being as likely, and prints how many of those are found.
+With `--rows-a-label 20` only so many rows of each label are drawn first. The mean confidence stands beside the precision.
 """
 
 import argparse
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,12 +40,15 @@ def main() -> None:
     """Rank one file and print the figures."""
     arguments = _arguments()
     rows = [row for row in read(str(arguments.data), DataSettings(), lambda _: None) if isinstance(row, Row)]
+    if arguments.rows_a_label is not None:
+        rows = list(drawn(rows, arguments.rows_a_label))
     right = dict(flipped(rows, arguments.flip))
     started = time.process_time()
     ranking = list(ranked(rows))
     print(f"{len(rows):,} rows, {len(ranking):,} doubted, {time.process_time() - started:.0f} s of one core")
     if right:
         print(found_flips([(row.id, suggested) for row, suggested, _ in ranking], right))
+        print(f"mean confidence {np.mean([confidence for _, _, confidence in ranking] or [0.0]):.2f}")
         return
     judged = judgements(arguments.data)
     for most in (50, 100):
@@ -60,6 +65,17 @@ def ranked(rows: list[Row]) -> Iterator[tuple[Row, str, float]]:
         if finding.repairs:
             row = by_id[finding.rows[0]]
             yield row, _suggested(finding, row), finding.confidence
+
+
+def drawn(rows: list[Row], rows_a_label: int) -> Iterator[Row]:
+    """Yield so many rows of each label at most, drawn, in the order in which they stood."""
+    taken = Counter[str]()
+    kept: set[int] = set()
+    for place in generator("rows a label", 0).permutation(len(rows)).tolist():
+        if taken[answer(rows[place])] < rows_a_label:
+            taken[answer(rows[place])] += 1
+            kept.add(place)
+    yield from (rows[place] for place in sorted(kept))
 
 
 def flipped(rows: list[Row], share: float) -> Iterator[tuple[str, str]]:
@@ -109,6 +125,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--flip", type=float, default=0.0, help="plant errors: the share of rows that get another label"
     )
+    parser.add_argument("--rows-a-label", type=int, help="draw only so many rows of each label")
     return parser.parse_args()
 
 

@@ -79,6 +79,12 @@ def test_planted_flips_are_found_ranked_and_given_their_right_label() -> None:
         assert right[one.rows[0]] in one.detail and "a.jsonl:" in one.detail
 
 
+def test_where_a_label_has_few_rows_its_doubts_are_hints() -> None:
+    rows, _ = rows_with_flips(64, 0.1)
+    found = [one for one in find(rows) if one.repairs]
+    assert found and all(one.severity == "info" and one.confidence < 0.5 for one in found)
+
+
 def test_few_doubts_on_right_labels_are_only_worth_knowing() -> None:
     rows, _ = rows_with_flips(600, 0.0)
     assert all(one.severity == "info" for one in find(rows))

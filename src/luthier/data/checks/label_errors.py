@@ -45,6 +45,8 @@ _FETCHED = 8
 # Below this a model tells the labels hardly better than who always says the commonest, and its doubts mean nothing.
 _LEAST_SKILL = 0.35
 _FALSE_DOUBTS = 0.01
+# Where labels have few rows the model knows them less, and doubts more right ones: their share falls with the rows a label.
+_FALSE_DOUBTS_OF_ROWS = 1.5
 _LEAST_SURE, _MOST_SURE, _SUREST = 0.3, 0.8, 0.95
 _TILT = 0.4
 
@@ -118,7 +120,7 @@ class Check:
         by_position = dict(self._rows(position_N[:_MOST_NAMED]))
         rows = [by_position[position] for position in position_N[:_MOST_NAMED].tolist()]
         yield _summary(labelled, found, rows)
-        for rank, confidence in enumerate(_confidences(len(found.row), len(labelled.position_N))[: len(rows)]):
+        for rank, confidence in enumerate(_confidences(len(found.row), labelled)[: len(rows)]):
             suggested = labelled.names[int(found.suggestion[rank])]
             shares = found.given[rank], found.suggested[rank]
             yield _doubt(labelled.path, rows[rank], suggested, shares, confidence)
@@ -171,14 +173,16 @@ def _given(path: str, row: Row) -> str:
     return text if path == WHOLE else dict(label_texts(text))[path]
 
 
-def _confidences(num_doubted: int, num_seen: int) -> list[float]:
+def _confidences(num_doubted: int, labelled: Labelled) -> list[float]:
     """Return how sure each doubt is, in the order of the ranking: measured, not what the model believes of itself.
 
-    About one right label in a hundred is doubted (Banking77 and CLINC150, judged row by row), so where few rows
-    are doubted most of the doubts are false, and where many are most are true. The first are true more often.
+    About one right label in a hundred is doubted (Banking77 and CLINC150, judged row by row), and more where labels
+    have few rows (`docs/experiments/label-errors.md`). So where few rows are doubted most of the doubts are false,
+    and where many are most are true. The first are true more often.
     """
-    share = num_doubted / num_seen
-    mean = min(_MOST_SURE, max(_LEAST_SURE, 1 - _FALSE_DOUBTS / share))
+    num_seen = len(labelled.position_N)
+    false = max(_FALSE_DOUBTS, _FALSE_DOUBTS_OF_ROWS * len(labelled.names) / num_seen)
+    mean = min(_MOST_SURE, max(_LEAST_SURE, 1 - false * num_seen / num_doubted)) if num_doubted else _LEAST_SURE
     slope = np.linspace(1 + _TILT, 1 - _TILT, num_doubted) if num_doubted > 1 else [1.0]
     return [round(min(_SUREST, mean * float(one)), 2) for one in slope]
 
