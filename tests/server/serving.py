@@ -44,7 +44,7 @@ class Served:
             api_key=key or self.key,
             max_retries=retries,
             _strict_response_validation=True,
-            timeout=30,
+            timeout=180,  # the first answer waits for an engine, and a busy machine is no failure
         )
 
     def call(
