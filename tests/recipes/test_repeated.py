@@ -18,7 +18,7 @@ pytestmark = needs_starter
 
 def test_seeds_are_trained_on_the_same_parts_and_judged_beside_the_weights(tmp_path: Path):
     run = RunDir(shutil.copytree(finished().path, tmp_path / "run"))
-    called = command("compare", run.path, "--set", "compare.seeds=3", "--json")
+    called = command("compare", run.path, "--seeds", 3, "--json")
     assert called.code == 0, called.err
     verdict = json.loads(called.out)
     seeds = verdict["seeds"]

@@ -85,6 +85,44 @@ def test_too_few_rows_are_undecided_and_say_how_many_more_would_decide() -> None
     assert "more test rows would show" in end.because
 
 
+def test_a_few_rows_that_happen_to_be_right_settle_nothing() -> None:
+    for rows in (1, 5):
+        end = concluded({"classical": 1.0, "tuned": 1.0}, rows=rows)
+        assert end.outcome == "undecided" and "would show that they are equivalent in 80 %" in end.because
+        assert concluded({"classical": 1.0}, rows=rows).outcome == "undecided"
+    assert concluded({"classical": 1.0, "tuned": 1.0}, rows=6).outcome == "classical is enough"
+
+
+def test_what_the_correction_alone_keeps_open_needs_more_than_one_row() -> None:
+    """Beside many arms a difference has to stand out further; the rows that are asked for know of it."""
+    rng = np.random.default_rng(3)
+    base = (rng.random(165) < 0.5).astype(float)
+    tuned = base.copy()
+    tuned[rng.choice(np.flatnonzero(base == 0), 6, replace=False)] = 1
+    others = ("zero_shot", "prompt", "few_shot", "retrieval")
+    alone = differences_between({"classical": base, "tuned": tuned}, 0.01)[0]
+    assert alone["outcome"] == "better"
+    beside = {"classical": base, "tuned": tuned, **{name: np.roll(base, place) for place, name in enumerate(others, 1)}}
+    found = next(one for one in differences_between(beside, 0.01) if {one["a"], one["b"]} == {"classical", "tuned"})
+    assert found["outcome"] == "not worse" and found["more_rows"] > 20
+
+
+def test_at_the_edge_no_share_of_cases_is_promised() -> None:
+    arms = {name: summary(right_and_wrong(share, 165)) for name, share in {"classical": 0.6, "tuned": 0.5}.items()}
+    edge = {
+        "a": "tuned",
+        "b": "classical",
+        "value": -0.019,
+        "interval": [-0.033, 0.0],
+        "outcome": "undecided",
+        "p": 0.06,
+    }
+    about = Circumstances(scale_of("accuracy", False), 165, margin=0.01)
+    words = [conclude(arms, [{**edge, "aim": "a difference", "more_rows": more}], about).because for more in (1, 80)]
+    assert "edge" in words[0] and "Bring clearly more than 1." in words[0] and "80 %" not in words[0]
+    assert "80 more test rows would show which is better in 80 % of cases" in words[1]
+
+
 def test_doubted_answers_take_the_place_of_more_rows() -> None:
     rng = np.random.default_rng(1)
     scores = {arm: (rng.random(80) < 0.75).astype(float) for arm in ("classical", "tuned")}

@@ -16,7 +16,8 @@ def right_and_wrong(share: float, rows: int) -> np.ndarray:
 
 def summary(scores_R: np.ndarray) -> JsonObject:
     """Return what `verdict.json` says of an arm, as far as conclusions look at it."""
-    ends = interval(scores_R, np.arange(len(scores_R)), 200, 0, Measure(bounds=None))
+    bounds = (0.0, 1.0) if scores_R.max() <= 1 else None
+    ends = interval(scores_R, np.arange(len(scores_R)), 200, 0, Measure(bounds=bounds))
     return {"score": mean(scores_R), "interval": [ends.low, ends.high]}
 
 

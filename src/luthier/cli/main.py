@@ -65,6 +65,11 @@ Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
 ]
+Seeds = Annotated[int | None, typer.Option(help="Repeat the training under so many seeds.")]
+Margin = Annotated[float | None, typer.Option(help="The smallest difference in score that is worth its price.")]
+Knowledge = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Text and Markdown files from which passages are retrieved.")
+]
 Out = Annotated[Path | None, typer.Option(help="The run folder; absent or empty.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -81,7 +86,7 @@ def run(
     group: Group = None,
     constrain: Constrain = None,
     decode: Decode = None,
-    seeds: Annotated[int | None, typer.Option(help="Repeat the training under so many seeds.")] = None,
+    seeds: Seeds = None,
     config: Config = None,
     set: Set = None,
     out: Out = None,
@@ -205,19 +210,16 @@ def compare(
     prompt: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="A system prompt to try; may be given several times.")
     ] = None,
-    knowledge: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Text and Markdown files from which passages are retrieved.")
-    ] = None,
+    knowledge: Knowledge = None,
     endpoint: Annotated[
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible address; it gets to read the questions.")
     ] = None,
     endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask there.")] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="The smallest difference in score that is worth its price.")
-    ] = None,
+    margin: Margin = None,
     grader: Graders = None,
     schema: SchemaFile = None,
     price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
+    seeds: Seeds = None,
     against: Against = None,
     constrain: Constrain = None,
     decode: Decode = None,
@@ -233,7 +235,7 @@ def compare(
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
         "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
         "generate.constrain": constrain, "generate.decode": decode,
-        "compare.margin": margin, "compare.price": price, **named_graders(grader or [], schema),
+        "compare.margin": margin, "compare.price": price, "compare.seeds": seeds, **named_graders(grader or [], schema),
     }  # fmt: skip
     if against:
         screen.show(_against(Path(run), against, changes | {"model.name": model}, set, json))

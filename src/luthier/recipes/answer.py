@@ -60,6 +60,11 @@ class Answering:
             if prompting.weights != "endpoint":  # whose requests cost money, and are timed as they are sent
                 time_alone(self._job, name, answerer, candidate, asked)
 
+    def way_of_asking(self, name: str) -> Candidate | None:
+        """Return how an arm asks, chosen on validation rows where that is open; None for an arm that asks no model."""
+        arm = parts.load(ARMS, name, "Arm")
+        return None if arm.weights is None else self._candidate(name, arm())
+
     def training_gap(self) -> JsonObject | None:
         """Ask the tuned model some of its own training rows: what it reaches above the test is memorized."""
         job, count = self._job, self._job.settings.compare.train_rows

@@ -24,16 +24,18 @@ def differences(scores: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str
     first = [pair for pair in pairs if pair[0] in TRAINED or pair[1] in TRAINED]
     rest = [pair for pair in pairs if pair not in first]
     found = {pair: one for family in (first, rest) for pair, one in zip(family, paired_all(scores, family, sample))}
-    return [_entry(pair, found[pair], sample) for pair in pairs]
+    return [_entry(pair, found[pair], sample, len(first if pair in first else rest)) for pair in pairs]
 
 
-def _entry(pair: tuple[str, str], found: Difference, sample: Sample) -> JsonObject:
+def _entry(pair: tuple[str, str], found: Difference, sample: Sample, compared: int) -> JsonObject:
     entry: JsonObject = {
         "a": pair[0], "b": pair[1], "value": found.value, "interval": [found.interval.low, found.interval.high],
         "outcome": found.outcome, "p": found.p,
     }  # fmt: skip
     if found.outcome in ("undecided", "not worse"):
         num_rows, num_clusters = len(sample.clusters_R), len(np.unique(sample.clusters_R))
-        rows = rows_to_decide(found.value, found.standard_error, num_rows, num_clusters, sample.measure.margin)
+        rows = rows_to_decide(
+            found.value, found.standard_error, num_rows, num_clusters, sample.measure.margin, compared
+        )
         entry |= {"more_rows": rows and rows.total - num_rows, "aim": rows and rows.aim}
     return entry

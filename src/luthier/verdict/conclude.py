@@ -16,6 +16,8 @@ STARTER_CAUTION = (
 )
 _MANY_LOOKS = 3
 _MOST_ROWS = 1_000_000
+# So small a share of further rows says more about the estimate than about the rows.
+_EDGE = 0.1
 _ADVICE: Mapping[Outcome, str] = {
     "classical is enough": "use the classical model", "prompt is enough": "use the prompt",
     "use retrieval": "use retrieval", "tuning does not pay": "do not tune for this",
@@ -158,7 +160,7 @@ class _Words:
         if about.seeds is None:
             return (
                 "This holds for these weights. What the recipe does under another seed tell several of them: "
-                "luthier run --seeds 3, or luthier compare --against."
+                "luthier compare --seeds 3, or luthier compare --against."
             )
         seeds = about.seeds["seeds"]
         assert isinstance(seeds, list)
@@ -210,6 +212,11 @@ class _Words:
         if more > _MOST_ROWS:
             return f"More than {_MOST_ROWS:,} test rows would be needed to decide it."
         shown = "which is better" if gain.entry.get("aim") == "a difference" else "that they are equivalent"
+        if more <= _EDGE * self._about.test_rows:
+            return (
+                f"They lie at the edge of what these rows can tell: if the true difference is as seen, few more test rows would show {shown}, "
+                f"but at the edge it is often another. Bring clearly more than {more:,}."
+            )
         return f"If the true difference is as seen, {more:,} more test row{'s' if more != 1 else ''} would show {shown} in {100 * POWER:.0f} % of cases."
 
     def _noise(self) -> str:

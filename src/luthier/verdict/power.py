@@ -15,7 +15,6 @@ from luthier.verdict.bootstrap import TAIL
 
 POWER = 0.8
 _ERROR = -float(ndtri(TAIL))
-_ERROR_AND_POWER = _ERROR + float(ndtri(POWER))
 Aim = Literal["a difference", "equivalence"]
 
 
@@ -26,10 +25,13 @@ class Rows(NamedTuple):
     aim: Aim
 
 
-def rows_to_decide(value: float, standard_error: float, num_rows: int, num_clusters: int, margin: float) -> Rows | None:
+def rows_to_decide(
+    value: float, standard_error: float, num_rows: int, num_clusters: int, margin: float, compared: int = 1
+) -> Rows | None:
     """Return the rows that decide with a power of 80 % if the true difference is as seen, or None where no number does.
 
-    `standard_error` is that of the difference `value` on `num_rows` rows. None is for a difference of just the margin,
+    `standard_error` is that of the difference `value` on `num_rows` rows, and `compared` how many differences are corrected
+    together: one of them has to stand out as the first does under Holm's method. None is for a difference of just the margin,
     which is neither, and for no difference under a margin of 0.
     """
     size = abs(value)
@@ -40,9 +42,16 @@ def rows_to_decide(value: float, standard_error: float, num_rows: int, num_clust
         unseen = size / (1 + size) if aim == "a difference" else (margin - size) / (1 - size)
         total = _rows_to_bound(unseen, num_rows / num_clusters)
     else:
-        precision = _ERROR_AND_POWER / size if aim == "a difference" else _precision_for_equivalence(size, margin)
+        precision = (
+            _error_and_power(compared) / size if aim == "a difference" else _precision_for_equivalence(size, margin)
+        )
         total = math.ceil(num_rows * (precision * standard_error) ** 2)
     return Rows(max(num_rows + 1, total), aim)
+
+
+def _error_and_power(compared: int) -> float:
+    """Return how many standard errors a difference has to be to be told in 80 % of cases, beside so many others."""
+    return float(ndtri(POWER)) - float(ndtri(TAIL / compared))
 
 
 def _precision_for_equivalence(size: float, margin: float) -> float:
@@ -52,7 +61,7 @@ def _precision_for_equivalence(size: float, margin: float) -> float:
         above, below = ndtr(precision * (margin - size) - _ERROR), ndtr(precision * (margin + size) - _ERROR)
         return float(above + below - 1 - POWER)
 
-    return cast(float, brentq(power, _ERROR / (margin + size), 2 * _ERROR_AND_POWER / (margin - size)))
+    return cast(float, brentq(power, _ERROR / (margin + size), 2 * _error_and_power(1) / (margin - size)))
 
 
 def _rows_to_bound(unseen: float, rows_of_cluster: float) -> int:

@@ -26,6 +26,8 @@ _ENOUGH: Mapping[str, Outcome] = {
     "retrieval": "use retrieval",
 }  # fmt: skip
 _HAIR = 1e-12
+# Six independent rows, all right, are surely right more often than not; five are not.
+_SURELY_RIGHT = 0.5
 
 
 class Gain(NamedTuple):
@@ -83,8 +85,10 @@ class Standing:
         return gain.relation == "better" and gain.value >= self._margin - _HAIR
 
     def full(self, name: str) -> bool:
-        """Tell whether an arm's score leaves less to gain than the margin."""
-        return not self._lower and number(self._arms[name], "score") >= 1 - self._margin - _HAIR
+        """Tell whether an arm's score leaves less to gain than the margin; one of a few rows that happen to be right does not count."""
+        if self._lower or number(self._arms[name], "score") < 1 - self._margin - _HAIR:
+            return False
+        return ends(self._arms[name])[0] >= _SURELY_RIGHT
 
     def settled(self, a: str, b: str) -> bool:
         """Tell whether it is clear that `a` is not worth more than `b`."""
