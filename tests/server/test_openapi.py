@@ -74,7 +74,7 @@ def test_no_request_that_can_be_thought_of_makes_it_fail_or_answer_otherwise(ser
     command = [
         sys.executable, "-m", "schemathesis.cli", "run", f"{served.url}/openapi.json", "--header", f"Authorization: Bearer {served.key}",
         "--max-examples", EXAMPLES or "3", "--seed", SEED, "--mode", "all", "--phases", phases, "--exclude-path", "/openapi.json",
-        "--exclude-checks", "positive_data_acceptance", "--generation-database", "none", "--no-color", "--request-timeout", "30",
+        "--exclude-checks", "positive_data_acceptance", "--generation-database", "none", "--no-color", "--request-timeout", "120",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
