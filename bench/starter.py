@@ -24,7 +24,7 @@ from luthier.generate.engine import Engine
 from luthier.models.load import STARTER, find_model, load_model, load_tokenizer, stop_tokens
 from luthier.starter import evaluate
 
-PRETRAINING_TOKENS = "38 million"
+PRETRAINING_TOKENS = "107 million"
 _SHOWN = 300
 _PROSE = (2, 40, 41, 200)
 

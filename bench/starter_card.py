@@ -18,7 +18,7 @@ tags: [luthier]
 
 # The starter
 
-A small Llama of {weights:,} weights that ships with Luthier, pretrained by Luthier's own code on CPU cores: about {tokens} tokens, half books,
+A small Llama of {weights:,} weights that ships with Luthier, pretrained by Luthier's own code in three minutes of one GPU: about {tokens} tokens, half books,
 dialogues and plain prose, half generated rows that ask for copying, looking up, sorting and JSON. It exists so that everything works with no download. How it was
 made is told in `docs/starter.md`.
 

@@ -232,11 +232,14 @@ def _check_mixture(out: Path, printed: str) -> None:
     assert (out / "tokenizer" / "tokenizer.json").read_bytes() == (MODEL / "tokenizer.json").read_bytes()
 
 
-def test_the_example_settings_are_those_of_the_starter() -> None:
-    settings = load([Path(__file__).parents[2] / "examples" / "starter.yaml"])
-    assert settings.model.init is not None
-    assert (settings.model.init.hidden_size, settings.model.init.num_hidden_layers) == (256, 6)
-    assert settings.train.objective == "text"
+@pytest.mark.parametrize("name", ["starter.yaml", "starter-gpu.yaml"])
+def test_the_example_settings_are_those_of_the_starter(name: str) -> None:
+    settings = load([Path(__file__).parents[2] / "examples" / name])
+    shipped = json.loads((MODEL / "config.json").read_text(encoding="utf-8"))
+    init = settings.model.init
+    assert init is not None and settings.train.objective == "text"
+    shape = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    assert [getattr(init, key) for key in shape] == [shipped[key] for key in shape]
 
 
 @pytest.mark.skipif(not (SHARED / "tasks").exists(), reason="needs the shared data folder")
