@@ -3,9 +3,11 @@
 The starter is trained for a few steps only: these tests are about the road, not about how far it leads.
 """
 
+import atexit
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import pytest
@@ -40,5 +42,7 @@ def rows() -> list[dict[str, str]]:
 @cache
 def finished() -> "luthier.Run":
     """A run through the whole road, made once for all tests of a process."""
-    out = Path(mkdtemp(prefix="luthier-small-run-")) / "run"
+    folder = mkdtemp(prefix="luthier-small-run-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    out = Path(folder) / "run"
     return luthier.run(rows(), input="text", output="queue", out=out, settings=SETTINGS, quiet=True)

@@ -1,5 +1,6 @@
 """Few rows: every row is answered by a model that never saw it, the proof says so, and a stop costs one fold at most."""
 
+import atexit
 import json
 import shutil
 from functools import cache
@@ -32,7 +33,9 @@ FEW = {
 
 @cache
 def cross_fitted() -> "luthier.Run":
-    out = Path(mkdtemp(prefix="luthier-folds-")) / "run"
+    folder = mkdtemp(prefix="luthier-folds-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    out = Path(folder) / "run"
     return luthier.run(rows(), input="text", output="queue", out=out, settings=FEW, quiet=True)
 
 
