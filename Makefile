@@ -40,14 +40,15 @@ endef
 # (GPU=1, as the one that ships was made); goes on where it was stopped.
 TOKENS   ?= $(if $(GPU),64000000,30000000)
 SETTINGS := $(if $(GPU),examples/starter-gpu.yaml,examples/starter.yaml)
-RECIPE  := $(VENV)/bin/python -m luthier.starter.recipe
+COPYING  ?= --set train.steps=700
+RECIPE   := $(VENV)/bin/python -m luthier.starter.recipe
 starter: $(VENV)/installed
 	@test -n "$(CORPUS)" || { echo "make starter CORPUS=DIR: the folder with the corpus is missing"; exit 2; }
 	test -e build/starter/mixture/train.jsonl || \
 	  $(RECIPE) "$(CORPUS)" build/starter/mixture --tokens $(TOKENS) --share 0.5 --seed 4
 	test -e build/starter/copying/train.jsonl || \
 	  $(RECIPE) "$(CORPUS)" build/starter/copying --tokens 1500000 --share 1 --seed 5 --only echo --tokenizer build/starter/mixture/tokenizer
-	$(call pretrain,copying,--set train.lr=0.001 --set train.batch_tokens=2048 --set train.steps=700 --set train.schedule=constant)
+	$(call pretrain,copying,--set train.lr=0.001 --set train.batch_tokens=2048 --set train.schedule=constant $(COPYING))
 	$(call pretrain,mixture,--set train.warm_from=$$(ls -d build/starter/run-copying/checkpoints/0* | tail -1))
 	cd build/starter/run-mixture/package && cp config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json \
 	  chat_template.jinja "$(CURDIR)/src/luthier/starter/model/"
