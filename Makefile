@@ -48,7 +48,7 @@ starter: $(VENV)/installed
 	  $(RECIPE) "$(CORPUS)" build/starter/mixture --tokens $(TOKENS) --share 0.5 --seed 4
 	test -e build/starter/copying/train.jsonl || \
 	  $(RECIPE) "$(CORPUS)" build/starter/copying --tokens 1500000 --share 1 --seed 5 --only echo --tokenizer build/starter/mixture/tokenizer
-	$(call pretrain,copying,--set train.lr=0.001 --set train.batch_tokens=2048 --set train.schedule=constant $(COPYING))
+	$(call pretrain,copying,--set train.lr=0.001 --set train.batch_tokens=2048 --set train.schedule=constant --set train.decay=0.2 $(COPYING))
 	$(call pretrain,mixture,--set train.warm_from=$$(ls -d build/starter/run-copying/checkpoints/0* | tail -1))
 	cd build/starter/run-mixture/package && cp config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json \
 	  chat_template.jinja "$(CURDIR)/src/luthier/starter/model/"
