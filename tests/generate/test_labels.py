@@ -1,6 +1,5 @@
 """The best label by search is the best of all labels scored one by one."""
 
-import math
 import random
 
 import pytest
@@ -57,29 +56,6 @@ def test_the_search_finds_the_most_probable_label_of_all(make, shared: int) -> N
         assert one.log_probability == pytest.approx(scores[best], abs=1e-4)
     assert min(one.runs for one in found) < len(known) / 2
     assert len({one.label for one in found}) > 1
-
-
-def test_of_an_unlikely_stretch_only_a_piece_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels that begin well and go on badly, and one that begins worst and goes on as the model would: fewer tokens, the same answer."""
-    model, rng, (asked,) = tiny_llama(), random.Random(2), prompts(1)
-    with torch.no_grad():  # random weights have no opinion; these have
-        model.lm_head.weight *= 10
-        *likely, first = model(torch.tensor([asked.tokens])).logits[0, -1].topk(30).indices.tolist()
-        path = [first]
-        for _ in range(10):
-            path.append(int(model(torch.tensor([[*asked.tokens, *path]])).logits[0, -1].argmax()))
-    known = [Label(str(one), (one, *(rng.randrange(100, 500) for _ in range(10)))) for one in likely]
-    best = Label("best", tuple(path))
-    run: list[int] = []
-    model.register_forward_pre_hook(lambda _, __, given: run.append(given["input_ids"].numel()), with_kwargs=True)
-    (by_pieces,) = scorer(model, [*known, best]).score_batch([asked])
-    pieces = sum(run)
-    monkeypatch.setattr("luthier.generate.labels._LIKELY", math.inf)
-    run.clear()
-    (whole,) = scorer(model, [*known, best]).score_batch([asked])
-    assert by_pieces.label == whole.label == best
-    assert by_pieces.log_probability == pytest.approx(whole.log_probability, rel=1e-5)
-    assert pieces < 0.6 * sum(run)
 
 
 def test_completions_name_their_rows_and_come_in_their_order() -> None:

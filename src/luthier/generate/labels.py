@@ -4,29 +4,22 @@ The labels form a trie over their tokens, stretches without a fork joined. The p
 of those of its tokens, end of turn included, so the probability of a stretch's beginning bounds that of every label
 behind it. Each row follows its best bound; once a whole label is as probable as the best bound left, no other label
 can be more probable (best-first search, Hart et al. 1968, with the probability so far as the estimate). Rows search
-side by side: a round runs a piece of one stretch of each row's trie behind the cached prompts. A stretch that holds
-most of the probability runs whole; of another a few tokens are mostly enough to give it up, so a piece is no longer
-than what is known of the path already.
+side by side: a round runs one stretch of each row's trie behind the cached prompts.
 
 B is the number of rows, T the tokens of the longest stretch, V the size of the vocabulary.
 """
 
 import heapq
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby, pairwise
-from typing import NamedTuple
 
 import torch
 
 from luthier.core.errors import SettingsError
 from luthier.core.types import Completion, Prompt
 from luthier.generate.engine import Engine, Running, evaluating, memory_bounded
-
-_LIKELY = math.log(2)
-_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The most probable label of a row, the logarithm of its probability, and how many pieces were run."""
+    """The most probable label of a row, the logarithm of its probability, and how many stretches were run."""
 
     label: Label
     log_probability: float
@@ -56,62 +49,34 @@ class _Node:
     label: Label | None = None
 
     @property
-    def length(self) -> int:
-        """How much of the path has to run; nothing is predicted behind a label's last token."""
-        return len(self.path) - (self.label is not None)
-
-
-class _Bound(NamedTuple):
-    """What a row knows of a stretch: the cost, -log(probability), of the first `known` tokens of its path."""
-
-    cost: float
-    number: int
-    node: _Node
-    known: int
+    def known(self) -> bool:
+        """Whether the probability of the stretch's first token is that of the whole label."""
+        return self.label is not None and len(self.path) == self.start + 1
 
     @property
-    def exact(self) -> bool:
-        """Whether the cost is that of a whole label."""
-        return self.node.label is not None and self.known == len(self.node.path)
-
-    @property
-    def piece(self) -> tuple[int, ...]:
-        """What of the path runs next."""
-        length = self.node.length
-        end = length if self.cost < _LIKELY else _AHEAD * self.known
-        return self.node.path[: length if end >= length - 1 else end]
+    def tokens(self) -> tuple[int, ...]:
+        """What has to run to know the stretch: nothing is predicted behind a label's last token."""
+        return self.path[:-1] if self.label is not None else self.path
 
 
 @dataclass(slots=True)
 class _Search:
-    """One row's search: a heap of bounds, the least cost first."""
+    """One row's search: a heap of (cost, number, node, whether the cost is exact); the cost is -log(probability)."""
 
     prompt: Prompt
-    heap: list[_Bound] = field(default_factory=list)
+    heap: list[tuple[float, int, _Node, bool]] = field(default_factory=list)
     numbers: "count[int]" = field(default_factory=count)
     runs: int = 0
 
     def add(self, parent_cost: float, children: Sequence[_Node], costs: Sequence[float]) -> None:
         """Add the stretches behind a node by the costs of their first tokens."""
         for child, cost in zip(children, costs, strict=True):
-            heapq.heappush(self.heap, _Bound(parent_cost + cost, next(self.numbers), child, child.start + 1))
-
-    def learn(self, bound: _Bound, logs_TV: torch.Tensor) -> None:
-        """Put back what is known of a stretch now; `logs_TV` stand behind the run tokens of its path, from the last known one on."""
-        self.runs += 1
-        node, end = bound.node, bound.known - 1 + len(logs_TV)
-        following = node.path[bound.known : end + 1]
-        cost = bound.cost - float(logs_TV[range(len(following)), following].sum())
-        if node.label is None and end == len(node.path):
-            first = [child.path[end] for child in node.children]
-            self.add(cost, node.children, (-logs_TV[-1, first]).tolist())
-        else:
-            heapq.heappush(self.heap, _Bound(cost, bound.number, node, bound.known + len(following)))
+            heapq.heappush(self.heap, (parent_cost + cost, next(self.numbers), child, child.known))
 
     @property
     def found(self) -> bool:
         """Whether the best of the heap is a whole label."""
-        return self.heap[0].exact
+        return self.heap[0][3]
 
 
 class LabelScorer:
@@ -158,34 +123,37 @@ class LabelScorer:
             if len(open_lines) < len(running.rows):
                 running.keep(open_lines)
             self._round(running, [searches[row] for row in running.rows])
-        best = [search.heap[0] for search in searches]
-        return [Scored(_label(one.node), -one.cost, search.runs) for one, search in zip(best, searches)]
+        return [Scored(_label(search.heap[0][2]), -search.heap[0][0], search.runs) for search in searches]
 
     def _round(self, running: Running, searches: Sequence[_Search]) -> None:
-        """Run a piece of each row's most promising stretch."""
+        """Run each row's most promising stretch."""
         taken = [heapq.heappop(search.heap) for search in searches]
-        pieces = [bound.piece for bound in taken]
-        before = min(bound.known for bound in taken) - 1
-        logits_BTV = self._run(running, pieces, before, searches)
-        for line, (search, bound, piece) in enumerate(zip(searches, taken, pieces)):
-            search.learn(bound, _log(logits_BTV[line, bound.known - 1 - before : len(piece) - before]))
+        nodes = [node for _, _, node, _ in taken]
+        logits_BTV = self._run(running, [node.tokens for node in nodes], searches)
+        for line, (search, (cost, number, node, _)) in enumerate(zip(searches, taken)):
+            search.runs += 1
+            inner = list(range(node.start, len(node.path) - 1))
+            following = list(node.path[node.start + 1 :])
+            logs_TV = _log(logits_BTV[line, : len(node.tokens)])
+            cost -= float(logs_TV[inner, following].sum())
+            if node.label is not None:
+                heapq.heappush(search.heap, (cost, number, node, True))
+            else:
+                first = [child.path[len(node.path)] for child in node.children]
+                search.add(cost, node.children, (-logs_TV[-1, first]).tolist())
 
-    def _run(
-        self, running: Running, pieces: Sequence[tuple[int, ...]], before: int, searches: Sequence[_Search]
-    ) -> torch.Tensor:
-        """Return the logits behind every token of the pieces but the first ones, `before` in number; the cache is left as it was."""
+    def _run(self, running: Running, stretches: Sequence[tuple[int, ...]], searches: Sequence[_Search]) -> torch.Tensor:
+        """Return the logits behind every token of the stretches; the cache is left as it was."""
         engine, device = self._engine, self._engine.device
-        longest = max(map(len, pieces))
         if not engine.attends_to_all:
-            whole = torch.tensor([[*searches[0].prompt.tokens, *pieces[0]]], device=device)
+            whole = torch.tensor([[*searches[0].prompt.tokens, *stretches[0]]], device=device)
             place_1T = torch.arange(whole.shape[1], device=device)[None]
-            return engine.forward(whole, place_1T, None, engine.cache(), keep=longest - before)
-        # Padding comes behind, where no token of the piece looks.
-        tokens_BT = torch.tensor([[*one, *[0] * (longest - len(one))] for one in pieces], device=device)
+            return engine.forward(whole, place_1T, None, engine.cache(), keep=len(stretches[0]))
+        longest = max(map(len, stretches))
+        # Padding comes behind, where no token of the stretch looks.
+        tokens_BT = torch.tensor([[*one, *[0] * (longest - len(one))] for one in stretches], device=device)
         position_BT = running.position_B[:, None] + 1 + torch.arange(longest, device=device)
-        logits_BTV = engine.forward(
-            tokens_BT, position_BT, running.mask_behind(longest), running.cache, keep=longest - before
-        )
+        logits_BTV = engine.forward(tokens_BT, position_BT, running.mask_behind(longest), running.cache, keep=longest)
         running.cache.crop(-longest)
         return logits_BTV
 
