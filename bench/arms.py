@@ -78,7 +78,7 @@ def main() -> None:
                 "model.name": given.model,
             }
             ways[decoding] = measured(name, decoding, values, given.arms, given.rows)
-            write_json(given.json, found)  # type: ignore[arg-type]
+            write_json(given.json, found)
 
 
 def measured(task: str, decoding: str, values: JsonObject, arms: list[str], rows: int | None) -> JsonObject:

@@ -80,7 +80,7 @@ def median(all_said: Sequence[Figures]) -> Figures:
     if failed:
         return failed[0]
     return {
-        key: value if isinstance(value, str) else round(statistics.median(said[key] for said in all_said), 3)  # type: ignore[type-var]
+        key: value if isinstance(value, str) else round(statistics.median(said[key] for said in all_said), 3)
         for key, value in all_said[0].items()
     }
 

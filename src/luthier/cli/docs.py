@@ -13,6 +13,7 @@ from pathlib import Path
 
 import typer
 from pydantic import BaseModel
+from typer.core import TyperGroup
 
 from luthier.cli.main import app
 from luthier.config.serving import ServeSettings
@@ -34,9 +35,10 @@ _WORDS = {"string": "text", "array": "list", "boolean": "`true`, `false`"}
 def commands() -> dict[str, str]:
     """Map every command to its help text."""
     group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
     context = typer.Context(group, info_name="luthier")
     texts: dict[str, str] = {}
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in group.commands.items():
         inner = typer.Context(command, info_name=name, parent=context, terminal_width=_WIDTH, max_content_width=_WIDTH)
         texts[name] = command.get_help(inner).strip()
     return texts

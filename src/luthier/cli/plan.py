@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli import screen
+from luthier.core.types import JsonObject
 
 app = typer.Typer()
 
@@ -40,9 +41,9 @@ def plan(
     from luthier.recipes.forecast import plan as recipe
     from luthier.recipes.forecast_words import as_table
 
-    flags = {
+    flags: JsonObject = {
         "data.path": data, "model.name": model, "train.method": method, "data.input": input,
         "data.output": [*output.split(",")] if output else None,
     }  # fmt: skip
-    found = recipe(None, load((), set or [], flags), gpu or [], price, screen.voice())  # type: ignore[arg-type]
+    found = recipe(None, load((), set or [], flags), gpu or [], price, screen.voice())
     screen.show(found if json else as_table(found))

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from luthier.core.errors import RunFolderError
 from luthier.core.journal import Journal, entries
-from luthier.core.types import JsonObject, Part
+from luthier.core.types import JsonObject, JsonValue, Part
 
 RUNS = Path("runs")
 STAGES = ("read", "split", "check", "plan", "train", "compare", "export", "report")
@@ -77,11 +77,11 @@ class RunDir:
         """What one way of asking answered to validation rows while an arm chooses, as JSON lines; `*` is all of them."""
         return self.answers / f"{arm}.choosing-{candidate}.jsonl"
 
-    def event(self, kind: str, **facts: object) -> None:
+    def event(self, kind: str, **facts: JsonValue) -> None:
         """Append to events.jsonl what happened, with its UTC time."""
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         with Journal(self.events) as journal:
-            journal.write({"time": stamp, "event": kind, **facts})  # type: ignore[dict-item]
+            journal.write({"time": stamp, "event": kind, **facts})
             journal.sync()
 
     def empty(self) -> None:

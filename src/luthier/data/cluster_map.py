@@ -6,6 +6,7 @@ other; the axes mean nothing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from luthier.core.types import JsonObject, JsonValue
 
@@ -52,8 +53,6 @@ class ClusterMap:
 
 def cluster_map_from_json(value: JsonObject) -> ClusterMap:
     """Return the map that `as_json` wrote; raise KeyError or TypeError where the value is none."""
-    spots = [
-        Spot(words, x, y, tuple(rows), example, shown)
-        for words, x, y, rows, example, shown in value["spots"]  # type: ignore[union-attr, misc]
-    ]
-    return ClusterMap(tuple(spots), value["share"])  # type: ignore[arg-type]
+    drawn: dict[str, Any] = value
+    spots = [Spot(words, x, y, tuple(rows), example, shown) for words, x, y, rows, example, shown in drawn["spots"]]
+    return ClusterMap(tuple(spots), drawn["share"])

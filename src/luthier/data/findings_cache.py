@@ -8,11 +8,12 @@ import importlib
 import inspect
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from luthier.core import parts
 from luthier.core.hashing import file_hash, json_hash
@@ -56,9 +57,9 @@ class FindingsCache:
 
     def summary(self) -> Summary | None:
         """Return the summary if it is known."""
-        entry = _read(self._path(self._key))
+        entry: dict[str, Any] | None = _read(self._path(self._key))
         try:
-            return None if entry is None else Summary(entry["rows"], entry["rejected"], tuple(entry["lengths"]))  # type: ignore[arg-type]
+            return None if entry is None else Summary(entry["rows"], entry["rejected"], tuple(entry["lengths"]))
         except (KeyError, TypeError):  # written by something else
             return None
 
@@ -142,25 +143,27 @@ def _repair_json(repair: Repair) -> JsonValue:
 
 
 def _found(entry: JsonObject) -> Found:
-    findings, places, excerpts, drawn = entry["findings"], entry["places"], entry["excerpts"], entry["map"]
+    kept: dict[str, Any] = entry
+    findings, places, excerpts, drawn = kept["findings"], kept["places"], kept["excerpts"], kept["map"]
     assert isinstance(findings, list) and isinstance(places, dict) and isinstance(excerpts, dict)
     return Found(
-        tuple(_finding(finding) for finding in findings),  # type: ignore[arg-type]
-        {id: Place(id, *place) for id, place in places.items()},  # type: ignore[arg-type, misc]
-        {id: Excerpt(*words) for id, words in excerpts.items()},  # type: ignore[arg-type, misc]
+        tuple(_finding(finding) for finding in findings),
+        {id: Place(id, *place) for id, place in places.items()},
+        {id: Excerpt(*words) for id, words in excerpts.items()},
         cluster_map_from_json(drawn) if isinstance(drawn, dict) else None,
     )
 
 
-def _finding(fields: JsonObject) -> Finding:
-    repairs: Sequence[list[JsonValue]] = fields.pop("repairs")  # type: ignore[assignment]
-    rows: Iterable[str] = fields.pop("rows")  # type: ignore[assignment]
-    return Finding(**fields, rows=tuple(rows), repairs=tuple(map(_repair, repairs)))  # type: ignore[arg-type]
+def _finding(entry: JsonObject) -> Finding:
+    fields: dict[str, Any] = {**entry}
+    repairs, rows = fields.pop("repairs"), fields.pop("rows")
+    return Finding(**fields, rows=tuple(rows), repairs=tuple(map(_repair, repairs)))
 
 
 def _repair(values: Sequence[JsonValue]) -> Repair:
-    row, action, safe, content = values
-    return Repair(row, action, safe, None if content is None else content_from_json(content))  # type: ignore[arg-type]
+    kept: Sequence[Any] = values
+    row, action, safe, content = kept
+    return Repair(row, action, safe, None if content is None else content_from_json(content))
 
 
 def _read(path: Path) -> JsonObject | None:

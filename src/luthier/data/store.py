@@ -6,9 +6,10 @@ and fill the gaps with nulls, so that a call reads back with arguments that nobo
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,10 +98,11 @@ def read_stored(path: Path) -> Iterator[Row]:
 
 def stored_row(stored: JsonObject) -> Row:
     """Return the row that an entry of a stored file holds; files of older versions have no `unread`."""
-    content = content_from_json(json.loads(stored["content"]))  # type: ignore[arg-type]
-    kept = stored.get("unread")
-    unread = () if kept is None else tuple(UnreadKey(*entry) for entry in json.loads(kept))  # type: ignore[arg-type]
-    return Row(stored["id"], stored["file"], stored["line"], stored["record"], content, stored["group"], unread)  # type: ignore[arg-type]
+    entry: dict[str, Any] = stored  # as `RowWriter` wrote it
+    content = content_from_json(json.loads(entry["content"]))
+    kept = entry.get("unread")
+    unread = () if kept is None else tuple(UnreadKey(*entry) for entry in json.loads(kept))
+    return Row(entry["id"], entry["file"], entry["line"], entry["record"], content, entry["group"], unread)
 
 
 def count_stored(path: Path) -> int:
@@ -127,15 +129,16 @@ def content_json(content: Content) -> JsonObject:
 
 def content_from_json(value: JsonObject) -> Content:
     """Return the content that `content_json` wrote."""
-    tools = tuple(value.get("tools", ()))  # type: ignore[arg-type]
-    match value["kind"]:
+    written: dict[str, Any] = value
+    tools = tuple(written.get("tools", ()))
+    match written["kind"]:
         case "conversation":
-            return Conversation(_messages(value["messages"]), tools)  # type: ignore[arg-type]
+            return Conversation(_messages(written["messages"]), tools)
         case "preference":
-            prompt, chosen, rejected = (_messages(value[side]) for side in ("prompt", "chosen", "rejected"))  # type: ignore[arg-type]
+            prompt, chosen, rejected = (_messages(written[side]) for side in ("prompt", "chosen", "rejected"))
             return Preference(prompt, chosen, rejected, tools)
         case "text":
-            return Text(value["text"])  # type: ignore[arg-type]
+            return Text(written["text"])
         case kind:
             raise AssertionError(f"content of unknown kind {kind!r}")
 
@@ -144,16 +147,17 @@ def _dicts(messages: tuple[Message, ...]) -> list[JsonValue]:
     return [message.as_dict() for message in messages]
 
 
-def _messages(dicts: list[JsonObject]) -> tuple[Message, ...]:
+def _messages(dicts: Iterable[JsonObject]) -> tuple[Message, ...]:
+    turns: Iterable[dict[str, Any]] = dicts
     return tuple(
         Message(
-            role=turn["role"],  # type: ignore[arg-type]
-            content=turn["content"],  # type: ignore[arg-type]
-            weight=turn.get("weight", 1),  # type: ignore[arg-type]
-            reasoning=turn.get("reasoning_content"),  # type: ignore[arg-type]
-            tool_calls=tuple(turn.get("tool_calls", ())),  # type: ignore[arg-type]
-            tool_call_id=turn.get("tool_call_id"),  # type: ignore[arg-type]
-            name=turn.get("name"),  # type: ignore[arg-type]
+            role=turn["role"],
+            content=turn["content"],
+            weight=turn.get("weight", 1),
+            reasoning=turn.get("reasoning_content"),
+            tool_calls=tuple(turn.get("tool_calls", ())),
+            tool_call_id=turn.get("tool_call_id"),
+            name=turn.get("name"),
         )
-        for turn in dicts
+        for turn in turns
     )

@@ -51,6 +51,7 @@ def register(*, compiled: bool = False) -> str:
 def _opened(
     module: torch.nn.Module, *inputs: torch.Tensor, runs: Opaque | None = None, **more: object
 ) -> tuple[torch.Tensor, None]:
+    # `more` is whatever the interface hands on, which has no types.
     return packed_attention(module, *inputs, runs=None if runs is None else runs.inner, **more)  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ def time_alone(job: Job, name: str, answerer: Answerer, candidate: Candidate, as
         for _ in answerer.lines(candidate, [asked[place * len(asked) // count]], frozenset()):
             pass
         seconds.append(round(time.monotonic() - start, 4))
-    job.run.event("arm_timed", arm=name, seconds=seconds)
+    job.run.event("arm_timed", arm=name, seconds=[*seconds])
 
 
 def _timed(job: Job) -> dict[str, list[float]]:
