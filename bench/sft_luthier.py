@@ -48,9 +48,9 @@ def main(task: dict, layout: Layout) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(policy, Objective(), store, settings, 0, create(Path(folder) / "run", "bench"))
         batches = np.arange(len(store)).reshape(-1, task["rows_a_step"])
-        trainer._step(batches[0])
+        trainer._train_on(trainer._laid_out(batches[0]))
         wall, processor = now(device)
-        entries = [trainer._step(batch) for batch in batches[1:]]
+        entries = [trainer._train_on(trainer._laid_out(batch)) for batch in batches[1:]]
         last_wall, last_processor = now(device)
     wall, processor = last_wall - wall, last_processor - processor
     rows = batches[1:].size
@@ -64,4 +64,4 @@ def main(task: dict, layout: Layout) -> None:
 
 if __name__ == "__main__":
     wait_for_the_turn()
-    main(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2])  # type: ignore[arg-type]
+    main(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2])

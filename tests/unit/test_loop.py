@@ -4,9 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,6 @@ import torch
 from tiny_training import (
     new_run,
     policy_of,
-    random_store,
     resolved,
     tiny_model,
     train,
@@ -25,7 +21,7 @@ from tiny_training import (
 from luthier.core.errors import RunFailed, RunFolderError, SettingsError, Stopped
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
-from luthier.data.loader import TREES, packed
+from luthier.data.loader import TREES
 from luthier.train import checkpoint
 from luthier.train.loop import Progress
 from luthier.train.state import Validation
@@ -367,58 +363,6 @@ def test_what_only_saves_memory_or_time_keeps_the_course(tmp_path, straight, cha
     train(run.path, resolved(**change))
     ours, theirs = ([float.fromhex(loss) for loss in losses(one)] for one in (run, straight))
     assert ours == pytest.approx(theirs, rel=1e-3)
-
-
-def test_gradient_checkpointing_keeps_less_for_the_backward_pass():
-    def saved_bytes(checkpointing: bool) -> int:
-        policy = policy_of(tiny_model().train(), resolved(gradient_checkpointing=checkpointing))
-        batch = packed(random_store(6), range(6))
-        sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
-        ):
-            policy.weighted_nll(batch)
-        return sum(sizes)
-
-    assert saved_bytes(True) < saved_bytes(False) / 2
-
-
-@pytest.mark.parametrize(
-    "backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.nightly])]
-)
-def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_shapes(monkeypatch, backend):
-    """How often is decided before any code is written, so the backend that writes none tells it in a tenth of the time."""
-    torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    batches = [packed(random_store(6 + seed, seed), range(6 + seed)) for seed in range(8)]
-    plain = [policy_of(tiny_model(), resolved()).weighted_nll(batch).item() for batch in batches]
-    policy, graphs, losses = policy_of(tiny_model().train(), resolved(compile=True)), [], []
-    for batch in batches:
-        loss = policy.weighted_nll(batch)
-        loss.backward()
-        losses.append(loss.item())
-        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"] - before)
-        policy.logp(batch)
-    assert losses == pytest.approx(plain, rel=1e-4)
-    assert 0 < graphs[1] == graphs[-1]
-
-
-@pytest.mark.nightly
-@pytest.mark.slow
-def test_what_is_compiled_goes_with_its_process_so_that_half_a_library_of_a_killed_one_spoils_no_other(tmp_path):
-    code = f"""
-import pathlib, torch
-from tiny_training import policy_of, random_store, resolved, tiny_model
-from luthier.data.loader import packed
-policy = policy_of(tiny_model().train(), resolved(compile=True))
-policy.weighted_nll(packed(random_store(6), range(6))).backward()
-print(len([*pathlib.Path({str(tmp_path)!r}).rglob("*.so")]))
-"""
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent)}
-    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
-    assert int(done.stdout) > 0 and not [*tmp_path.rglob("*.so")]
 
 
 def test_lora_rank_alpha_and_targets_decide_what_is_trained(tmp_path):

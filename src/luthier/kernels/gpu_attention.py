@@ -28,15 +28,11 @@ _OWN_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Packed rows on a device: the positions that each takes, where each begins, with the end of the last behind them."""
+    """Packed rows on a device: the positions that each takes, where each begins, with the end of the last behind them, and the longest."""
 
     places: tuple[int, ...]
     borders: torch.Tensor
-
-    @property
-    def longest(self) -> int:
-        """The positions of the longest."""
-        return max(self.places)
+    longest: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +61,16 @@ class Branches:
         """Return which blocks are computed, wholly or in part."""
         if window not in self.masks:
             size = len(self.entered_N)
-            self.masks[window] = create_block_mask(self.sees(window), None, None, size, size, self.entered_N.device)  # type: ignore[arg-type]
+            self.masks[window] = create_block_mask(
+                self.sees(window), None, None, size, size, str(self.entered_N.device)
+            )
         return self.masks[window]
 
 
 def rows(places: Sequence[int], device: torch.device) -> Rows:
     """Return packed rows that take so many positions each."""
     borders = np.cumsum([0, *places]).astype(np.int32)
-    return Rows(tuple(places), torch.from_numpy(borders).to(device))
+    return Rows(tuple(places), torch.from_numpy(borders).to(device), max(places))
 
 
 def branches(segments: Sequence[Segment], device: torch.device) -> Branches:
@@ -122,8 +120,8 @@ def within_rows(
 
 
 @cache
-def _compiled_flex() -> Callable[..., torch.Tensor]:
-    return torch.compile(flex_attention, dynamic=True)  # type: ignore[return-value]
+def _compiled_flex() -> Callable[..., object]:
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def _walk(parents: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -136,7 +136,7 @@ class Trainer:
         with Journal(files[0]) as metrics, Journal(files[1]) as timings, stop_request() as stop:
             if state.step == 0:
                 self._save(fingerprint, metrics)
-            for micro in self._dealt_from(state.step):
+            for micro in self._laid_out_from(state.step):
                 if self._out_of_patience():
                     break
                 entry = self._train_on(micro)
@@ -243,22 +243,19 @@ class Trainer:
             self.store, self.batch_tokens, self.seed, epoch, share=self.settings.replay, layout=self.layout
         )
 
-    def _dealt_from(self, step: int) -> Iterator[list[Batch]]:
+    def _laid_out_from(self, step: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of every step from `step` on; those of the next are laid out while a step is computed."""
         with ThreadPoolExecutor(1, "batches") as beside:
             coming = None
             for indices in self._steps_from(step):
-                ready, coming = coming, beside.submit(self._dealt, indices)
+                ready, coming = coming, beside.submit(self._laid_out, indices)
                 if ready is not None:
                     yield ready.result()
             if coming is not None:
                 yield coming.result()
 
-    def _dealt(self, indices: np.ndarray) -> list[Batch]:
+    def _laid_out(self, indices: np.ndarray) -> list[Batch]:
         return list(micro_batches(self.store, indices, self.micro_tokens, self.layout))
-
-    def _step(self, indices: np.ndarray) -> Entry:
-        return self._train_on(self._dealt(indices))
 
     def _train_on(self, micro: list[Batch]) -> Entry:
         state = self._state
