@@ -4,7 +4,7 @@ Both come with torch. A tree is told to FlexAttention (Dong et al. 2024, arXiv 2
 position: when a walk through the tree, children behind their parent, enters the position's segment, when it has left
 all that hangs below it, and how far the position is from the root. A position sees another if the other's segment is
 on its path, which these numbers tell by two comparisons, and if it comes no earlier in the row. Blocks of 128 x 128 in which nothing is
-seen are never computed. `reference.py` is the truth that it equals.
+seen are never computed (`seen_blocks.py`). `reference.py` is the truth that it equals.
 
 Shapes: H query heads, K key heads, N positions of the row, E channels of a head.
 """
@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.attention.varlen import varlen_attn
 
 from luthier.core.types import Segment
+from luthier.kernels.seen_blocks import Pieces, block_mask, pieces
 
 HALVES = (torch.float16, torch.bfloat16)
 _OWN_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
@@ -37,11 +38,12 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """A tree on a device, as the three numbers of each position; its masks are made once for all layers."""
+    """A tree on a device, as the three numbers of each position, and in pieces; its masks are made once for all layers."""
 
     entered_N: torch.Tensor
     left_N: torch.Tensor
     depth_N: torch.Tensor
+    pieces: Pieces
     masks: dict[int | None, BlockMask] = field(default_factory=dict)
 
     def sees(self, window: int | None = None) -> Callable[..., torch.Tensor]:
@@ -60,10 +62,7 @@ class Branches:
     def mask(self, window: int | None) -> BlockMask:
         """Return which blocks are computed, wholly or in part."""
         if window not in self.masks:
-            size = len(self.entered_N)
-            self.masks[window] = create_block_mask(
-                self.sees(window), None, None, size, size, str(self.entered_N.device)
-            )
+            self.masks[window] = block_mask(self.pieces, window, self.sees(window), self.entered_N.device)
         return self.masks[window]
 
 
@@ -83,7 +82,7 @@ def branches(segments: Sequence[Segment], device: torch.device) -> Branches:
         numbers[1, segment.start + segment.length : own.stop] = enters + 1  # padding is on no path but its own
         numbers[2, own] = np.arange(segment.depth, segment.depth + segment.place)
     entered_N, left_N, depth_N = torch.from_numpy(numbers).to(device)
-    return Branches(entered_N, left_N, depth_N)
+    return Branches(entered_N, left_N, depth_N, pieces(segments, entered, left))
 
 
 def along_tree(
