@@ -136,8 +136,13 @@ def _decision(line: str, where: str) -> Decision:
         raise DataError(f"{where}: a fix needs the row as it shall be under 'after'.")
     return Decision(
         id, file if isinstance(file, str) else "", number if isinstance(number, int) else 0,
-        cast(Action, action), before, after,
+        cast(Action, action), before, after, findings=tuple(_findings(entry.get("findings"))),
     )  # fmt: skip
+
+
+def _findings(value: JsonValue) -> Iterator[JsonObject]:
+    """Yield what stands under 'findings': words for a person, who may have taken them out."""
+    yield from (finding for finding in value if isinstance(finding, dict)) if isinstance(value, list) else ()
 
 
 def _record(value: JsonValue, side: str, where: str) -> JsonObject | None:
