@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import screen
+from luthier.cli import options, screen
 
 app = typer.Typer()
 
@@ -18,21 +18,12 @@ def bases(
         list[str], typer.Option(help="A hub id, a local folder, or `starter`; again for each model to choose from.")
     ],
     rows: Annotated[int, typer.Option(min=1, help="How many training rows each model learns from.")] = 300,
-    input: Annotated[str | None, typer.Option(help="The column with the input.")] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object."),
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="The smallest difference in score that is worth its price.")
-    ] = None,
+    input: options.Input = None,
+    output: options.Output = None,
+    margin: options.Margin = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write; the same command goes on in it.")] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")
-    ] = False,
+    set: options.Set = None,
+    json: options.Json = False,
 ) -> None:
     """Train each model for a short time and compare them on validation rows; the test part stays closed."""
     from luthier.config.load import load

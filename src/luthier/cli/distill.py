@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import screen
+from luthier.cli import options, screen
 
 app = typer.Typer()
 
@@ -24,7 +24,7 @@ def distill(
     short: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The system prompt that is left afterwards; none when absent.")
     ] = None,
-    input: Annotated[str | None, typer.Option(help="The column with the input.")] = None,
+    input: options.Input = None,
     output: Annotated[
         str | None,
         typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the right answer, where there is one."),
@@ -47,12 +47,8 @@ def distill(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write; the same command goes on in it.")] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")
-    ] = False,
+    set: options.Set = None,
+    json: options.Json = False,
 ) -> None:
     """Tune a long prompt into the weights; compare with it on sealed rows, and show the token bill before and after."""
     from luthier.config.load import load

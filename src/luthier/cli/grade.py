@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli import options
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 app = typer.Typer()
 
 _PIPE_WIDTH = 160
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
 
 
 @app.command()
@@ -47,7 +47,7 @@ def grade(
         typer.Option(metavar="DATA", help="Training rows for graders that learn from their answers, such as style."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst rows are shown for each grader.")] = 5,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Grade answers that lie in a file."""
     from luthier.recipes import grade as recipe
@@ -67,7 +67,7 @@ def grade(
 @app.command()
 def graders(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A grader, to see its settings.")] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """List the graders with what they measure, or one with its settings."""
     from luthier.recipes import grade as recipe

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli import backup, bases, distill, grade, migrate, plan, screen, serve
+from luthier.cli import backup, bases, check, distill, grade, migrate, options, plan, screen, serve
 from luthier.core.errors import LuthierError, Stopped
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject, JsonValue
@@ -23,174 +23,56 @@ from luthier.core.types import JsonObject, JsonValue
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from luthier.config.settings import Settings
 
 app = typer.Typer(
     name="luthier", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Fine-tune language models end to end: raw examples in, a tuned model and the measured proof out.",
 )  # fmt: skip
 
-FINDINGS = 3  # the exit code of findings above a limit
-
-Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A file, folder or glob; or hub:<data set id>.")]
-Input = Annotated[str | None, typer.Option(help="The column with the input.")]
-Output = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object."),
-]
-Test = Annotated[str | None, typer.Option(help="Your own test file.")]
-Validation = Annotated[str | None, typer.Option(help="Your own validation file.")]
-Group = Annotated[str | None, typer.Option(help="Rows with one value of this column stay on one side of the split.")]
-Model = Annotated[str | None, typer.Option(help="A hub id, a local folder, or `starter`, which ships with Luthier.")]
-Constrain = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHAT",
-        help="Hold answers to `labels`, `json`, `spans` of the question, `pattern:REGEX` or a JSON schema's file.",
-    ),
-]
-Decode = Annotated[str | None, typer.Option(metavar="generate|score", help="Write answers, or score the labels.")]
-Graders = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Who judges, as in `luthier grade`; further ones stand beside the first."),
-]
-SchemaFile = Annotated[
-    str | None, typer.Option(metavar="FILE.json", help="A JSON schema; how many answers conform stands beside.")
-]
-Against = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="RUN", help="Compare the arms with those of this run; several for seeds."),
-]
-Config = Annotated[list[Path] | None, typer.Option("--config", help="A YAML file of settings; later files win.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
-]
-Seeds = Annotated[int | None, typer.Option(help="Repeat the training under so many seeds.")]
-Margin = Annotated[float | None, typer.Option(help="The smallest difference in score that is worth its price.")]
-Knowledge = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Text and Markdown files from which passages are retrieved.")
-]
-Out = Annotated[Path | None, typer.Option(help="The run folder; absent or empty.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-
 
 @app.command()
 def run(
-    data: Data = None,
-    model: Model = None,
-    input: Input = None,
-    output: Output = None,
-    test: Test = None,
-    validation: Validation = None,
-    group: Group = None,
-    constrain: Constrain = None,
-    decode: Decode = None,
-    seeds: Seeds = None,
-    config: Config = None,
-    set: Set = None,
-    out: Out = None,
-    json: Json = False,
+    data: options.Data = None,
+    model: options.Model = None,
+    input: options.Input = None,
+    output: options.Output = None,
+    test: options.Test = None,
+    validation: options.Validation = None,
+    group: options.Group = None,
+    constrain: options.Constrain = None,
+    decode: options.Decode = None,
+    seeds: options.Seeds = None,
+    config: options.Config = None,
+    set: options.Set = None,
+    out: options.Out = None,
+    json: options.Json = False,
 ) -> None:
     """Read, check, split, plan, train, compare, export, report."""
     from luthier.recipes import run as recipe
     from luthier.recipes.doctor import say_model
 
     flags = {"model.name": model, "generate.constrain": constrain, "generate.decode": decode, "compare.seeds": seeds}
-    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | flags)
+    settings = options.settings(config, set, options.data_flags(data, input, output, test, validation, group) | flags)
     voice = screen.voice()
     say_model(settings, voice)
     _show_verdict(recipe.run(None, settings, out, voice), json)
 
 
 @app.command()
-def check(
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    test: Test = None,
-    validation: Validation = None,
-    group: Group = None,
-    model: Annotated[str | None, typer.Option(help="Measure rows in the tokens of this model.")] = None,
-    config: Config = None,
-    set: Set = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the findings as a page to read.")
-    ] = None,
-    fix: Annotated[
-        Path | None, typer.Option(metavar="OUT.jsonl", help="Write the rows mended, and decisions.jsonl beside them.")
-    ] = None,
-    decisions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --fix: do what this edited decisions.jsonl says instead.")
-    ] = None,
-    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Use what an earlier look found.")] = True,
-    json: Json = False,
-) -> None:
-    """Find what is wrong with data before training on it. Exit code 3: health below a limit."""
-    from luthier.recipes import check as recipe
-    from luthier.recipes import mend
-    from luthier.recipes.check_words import as_json, as_text
-    from luthier.recipes.voice import Voice
-
-    if decisions is not None and fix is None:
-        raise typer.BadParameter("name the file to write with --fix OUT.jsonl", param_hint="--decisions")
-    if decisions is not None and report is not None:
-        raise typer.BadParameter("no check looks where decisions are applied; leave it out", param_hint="--report")
-    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group) | {"model.name": model})
-    _end_when_asked()
-    if fix is not None and decisions is not None:
-        sums = mend.apply(settings.data, decisions, fix, Voice())
-        screen.show({**sums} if json else str(fix))
-        return
-    if fix is not None:
-        diagnosis, _ = mend.check_and_fix(None, settings, fix, Voice())
-    else:
-        diagnosis = recipe.check(None, settings, Voice(), use_cache=cache)
-    if report is not None:
-        recipe.write_report(report, diagnosis, settings)
-    screen.show(as_json(diagnosis) if json else as_text(diagnosis))
-    if diagnosis.crossed:
-        raise typer.Exit(FINDINGS)
-
-
-@app.command()
-def split(
-    out: Annotated[Path, typer.Option(help="The folder for the parts; absent or empty.")],
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    test: Test = None,
-    validation: Validation = None,
-    group: Group = None,
-    config: Config = None,
-    set: Set = None,
-    json: Json = False,
-) -> None:
-    """Write training, validation and test parts with the proof that nothing leaks between them."""
-    from luthier.recipes import split as recipe
-    from luthier.recipes.voice import Voice
-
-    settings = _settings(config, set, _data_flags(data, input, output, test, validation, group))
-    _end_when_asked()
-    certificate = recipe.split(None, settings, out, Voice())
-    screen.show(certificate if json else str(out))
-
-
-@app.command()
 def train(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A YAML file of settings.")],
-    set: Set = None,
-    out: Out = None,
-    json: Json = False,
+    set: options.Set = None,
+    out: options.Out = None,
+    json: options.Json = False,
 ) -> None:
     """Train what a settings file says, up to the exported weights."""
     from luthier.recipes import run as recipe
 
-    _show_package(recipe.train(_settings([file], set, {}), out, screen.voice()), json)
+    _show_package(recipe.train(options.settings([file], set, {}), out, screen.voice()), json)
 
 
 @app.command()
-def resume(run: Run, json: Json = False) -> None:
+def resume(run: options.Run, json: options.Json = False) -> None:
     """Go on at the first stage that did not finish."""
     from luthier.recipes import run as recipe
 
@@ -210,22 +92,22 @@ def compare(
     prompt: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="A system prompt to try; may be given several times.")
     ] = None,
-    knowledge: Knowledge = None,
+    knowledge: options.Knowledge = None,
     endpoint: Annotated[
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible address; it gets to read the questions.")
     ] = None,
     endpoint_model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask there.")] = None,
-    margin: Margin = None,
-    grader: Graders = None,
-    schema: SchemaFile = None,
+    margin: options.Margin = None,
+    grader: options.Graders = None,
+    schema: options.SchemaFile = None,
     price: Annotated[str | None, typer.Option(metavar="FILE", help="Prices per token or hour, as YAML.")] = None,
-    seeds: Seeds = None,
-    against: Against = None,
-    constrain: Constrain = None,
-    decode: Decode = None,
+    seeds: options.Seeds = None,
+    against: options.Against = None,
+    constrain: options.Constrain = None,
+    decode: options.Decode = None,
     model: Annotated[str | None, typer.Option(help="With data: the model that would be tuned.")] = None,
-    set: Set = None,
-    json: Json = False,
+    set: options.Set = None,
+    json: options.Json = False,
 ) -> None:
     """Show a run's verdict; answer what is not yet answered. With data: tell before tuning whether it may pay."""
     from luthier.recipes import compare_api as recipe
@@ -247,7 +129,7 @@ def compare(
 
 @app.command()
 def chat(
-    run: Run,
+    run: options.Run,
     arm: Annotated[str, typer.Option(help="zero_shot or tuned.")] = "tuned",
     prompt: Annotated[str | None, typer.Option(help="Answer this one prompt and end.")] = None,
 ) -> None:
@@ -261,10 +143,10 @@ def chat(
 
 @app.command()
 def export(
-    run: Run,
+    run: options.Run,
     format: Annotated[str, typer.Option(help="adapter, merged or promptfoo.")],
     to: Annotated[Path | None, typer.Option(help="The folder to write; the run's own package when absent.")] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Write the adapter or merged weights, proven equal to the trained model; or the test and its grader for promptfoo."""
     from luthier.recipes import export as recipe
@@ -280,7 +162,8 @@ def export(
 
 @app.command()
 def runs(
-    folder: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = Path("runs"), json: Json = False
+    folder: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = Path("runs"),
+    json: options.Json = False,
 ) -> None:
     """List the runs in a folder, newest first."""
     from luthier.recipes import runs as recipe
@@ -290,9 +173,9 @@ def runs(
 
 @app.command()
 def show(
-    run: Run,
+    run: options.Run,
     row: Annotated[str | None, typer.Option(help="The number of a training row (1 is the first) or a row id.")] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show where a run stands, or one row with its trained tokens highlighted."""
     from luthier.recipes import show as recipe
@@ -301,7 +184,7 @@ def show(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(json: options.Json = False) -> None:
     """Say what this machine has, what is fast on it, and which models fit."""
     from luthier.recipes import doctor as recipe
 
@@ -319,6 +202,7 @@ def schema() -> None:
 
 app.add_typer(backup.app)
 app.add_typer(bases.app)
+app.add_typer(check.app)
 app.add_typer(distill.app)
 app.add_typer(grade.app)
 app.add_typer(migrate.app)
@@ -347,34 +231,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number, "stopped; what was finished is kept. Go on with: luthier resume RUN")
 
 
-def _end_when_asked() -> None:
-    """End at once at Ctrl-C and SIGTERM, for there is no run to go on with."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop_looking)
-
-
-def _stop_looking(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number, "stopped; nothing was written.")
-
-
 def _fail(message: str, code: int) -> None:
     print(f"luthier: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def _settings(config: list[Path] | None, assignments: list[str] | None, flags: JsonObject) -> "Settings":
-    from luthier.config.load import load
-
-    return load(config or [], assignments or [], flags)
-
-
-def _data_flags(
-    data: str | None, input: str | None, output: str | None, test: str | None, validation: str | None, group: str | None
-) -> JsonObject:
-    return {
-        "data.path": data, "data.input": input, "data.output": [*output.split(",")] if output else None,
-        "data.test": test, "data.validation": validation, "data.group": group,
-    }  # fmt: skip
 
 
 def _against(

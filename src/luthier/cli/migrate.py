@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import screen
+from luthier.cli import options, screen
 
 app = typer.Typer()
 migrate = typer.Typer(
@@ -51,9 +51,7 @@ def openai(
         float | None, typer.Option(min=0, max=1, help="How much worse a replacement may be and still count as none.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write; the same command goes on in it.")] = Path("migration"),
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
-    ] = None,
+    set: options.Set = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import screen
+from luthier.cli import options, screen
 from luthier.core.types import JsonObject
 
 app = typer.Typer()
@@ -24,17 +24,10 @@ def plan(
         typer.Option(metavar="NAME[=PRICE]", help="A GPU to plan for, such as h100=2.5; again for more."),
     ] = None,
     price: Annotated[float | None, typer.Option(min=0, help="What an hour of a machine costs.")] = None,
-    input: Annotated[str | None, typer.Option(help="The column with the input.")] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN[,COLUMN...]", help="The column with the answer; several become one JSON object."),
-    ] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; see `luthier schema`.")
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")
-    ] = False,
+    input: options.Input = None,
+    output: options.Output = None,
+    set: options.Set = None,
+    json: options.Json = False,
 ) -> None:
     """Say what a training would take: memory, tokens, operations, time, disk, money; and what makes it fit."""
     from luthier.config.load import load

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli import options
+
 app = typer.Typer()
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys with which clients call the server.")
 app.add_typer(keys, name="keys")
 
 Data = Annotated[Path, typer.Option(metavar="DIR", help="The folder for files, jobs, models and keys.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on standard output.")]
 DATA = Path("luthier-data")
 
 
@@ -55,7 +56,7 @@ def create(
 
 
 @keys.command(name="list")
-def list_keys(data: Data = DATA, json: Json = False) -> None:
+def list_keys(data: Data = DATA, json: options.Json = False) -> None:
     """List the keys by their ids; what opens anything is not shown."""
     from luthier.jobs.opening import opened_keys
     from luthier.jobs.words import as_json, as_lines
