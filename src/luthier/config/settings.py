@@ -160,6 +160,8 @@ class TrainSettings(Section):
     """The settings of the LoRA method."""
     swaps: NotNegativeFloat = 0.0
     """For extraction: so many more rows made of each training row, in which copied values give way to those of other rows, in question and answer alike (Dai and Adel 2020, arXiv 2010.11683); they count as rows of an epoch."""
+    retrieved: NotNegative = 0
+    """So many passages, as the arms `retrieval` find them (in `compare.knowledge`, or else in training rows of other clusters), stand before the question of each training row, for a model that `tuned_retrieval` asks (Zhang et al. 2024, arXiv 2403.10131)."""
     lr: PositiveFloat | None = None
     """The highest learning rate."""
     lr_multiplier: PositiveFloat | None = None

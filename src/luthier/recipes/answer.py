@@ -24,6 +24,7 @@ from luthier.recipes.grading import graded, regrade
 from luthier.recipes.job import Job
 from luthier.recipes.material import material_of
 from luthier.recipes.pricing import time_alone
+from luthier.recipes.retrieved import asked_as
 from luthier.verdict.answers import AnswerRow, answer_rows, arm_summary, graded_by, read_answers, write_answers
 from luthier.verdict.asking import AS_THE_ROWS_STAND, Candidate, Material, PromptingArm, Weights
 from luthier.verdict.questions import Question, questions
@@ -162,7 +163,8 @@ class Answering:
         if not self._job.run.arm_answers(name).exists():
             held = words(self._job.settings.generate)
             how = held if arm.weights != "endpoint" else "; its answers are held to nothing" if held else ""
-            self._job.run.event("arm_described", arm=name, note=note + how)
+            trained = asked_as(self._job.settings, with_passages=name != "tuned") if arm.weights == "tuned" else ""
+            self._job.run.event("arm_described", arm=name, note=note + trained + how)
 
     def _answerer(self, weights: Weights) -> Answerer:
         if self._loaded is None or self._loaded[0] != weights:

@@ -18,6 +18,7 @@ from luthier.core.types import Completion, JsonObject, Prompt
 from luthier.data.problems import RowProblem
 from luthier.recipes.decode import decoder
 from luthier.recipes.job import Job
+from luthier.recipes.sources import TokenCounter
 from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate
 from luthier.verdict.questions import Question
@@ -99,7 +100,7 @@ class EndpointAnswerer:
         self._decoding = Decoding(generate.max_new_tokens, generate.temperature, generate.top_p, job.settings.seed)
         self._client = Client(settings.endpoint, self._decoding)
         self._settings = settings
-        self._count = TokenCounter(job)
+        self._count = TokenCounter(job.tokenizer)
 
     def lines(self, candidate: Candidate, asked: Sequence[Question], done: Collection[str]) -> Iterator[list[Line]]:
         """Yield the answers one by one as they come; when one fails, those on their way are still waited for."""
@@ -129,20 +130,6 @@ class EndpointAnswerer:
                 f"{needed:,} answers are wanted of {endpoint.url}, and {endpoint.requests - self._client.requests:,} of "
                 f"{endpoint.requests:,} requests are left. Raise compare.endpoint.requests, or ask on fewer rows."
             )
-
-
-class TokenCounter:
-    """Counts the tokens of texts, of each once: examples and passages are weighed for every question."""
-
-    def __init__(self, job: Job) -> None:
-        self._tokenizer = job.tokenizer
-        self._known: dict[str, int] = {}
-
-    def __call__(self, text: str) -> int:
-        """Return the number of tokens."""
-        if text not in self._known:
-            self._known[text] = len(self._tokenizer.encode(text, add_special_tokens=False))
-        return self._known[text]
 
 
 def completion_line(completion: Completion, tokens_in: int) -> Line:

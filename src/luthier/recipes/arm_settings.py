@@ -12,6 +12,8 @@ from luthier.graders.making.spec import graders_named
 
 # What may change beside `compare`; answers decoded in another way are not kept.
 _DECODING = ("generate.constrain", "generate.decode")
+# What stands in the questions of a training with passages.
+_TRAINED_WITH = {"knowledge", "dense", "added_tokens"}
 # What a user gives for certain arms, and those arms; the first of them is added where none is named.
 _USED_BY: dict[str, tuple[str, ...]] = {
     "compare.prompts": ("prompt", "endpoint"),
@@ -33,6 +35,7 @@ def changed(settings: Settings, changes: Mapping[str, JsonValue], assignments: S
         raise SettingsError(
             "compare.folds: rows are dealt into folds before anything is trained; start a new run with it."
         )
+    _refuse_other_passages(settings, given)
     if "compare.arms" not in given:
         named = list(settings.compare.arms)
         missing = [arms[0] for key, arms in _USED_BY.items() if key in given and not {*arms} & {*named}]
@@ -54,6 +57,31 @@ def refuse_missing(settings: CompareSettings) -> None:
         if not Path(name).exists():
             key = "compare.prompts" if name in settings.prompts else "compare.knowledge"
             raise DataError(f"{key}: there is no file or folder {name}.")
+
+
+def with_its_arm(settings: Settings) -> Settings:
+    """Add the arm that asks a model which is trained with passages; raise SettingsError where arms are named without it."""
+    compare, arm = settings.compare, "tuned_retrieval"
+    if not settings.train.retrieved or arm in compare.arms:
+        return settings
+    if "arms" in compare.model_fields_set:
+        raise SettingsError(
+            f"train.retrieved trains a model that the arm {arm} asks with passages, and compare.arms has it not; add it there."
+        )
+    return with_values(settings, {"compare.arms": [*compare.arms, arm]})
+
+
+def _refuse_other_passages(settings: Settings, given: JsonObject) -> None:
+    """Raise SettingsError where passages would be other ones than those of the training."""
+    if not settings.train.retrieved:
+        return
+    before = settings.compare.model_dump(mode="json", include=_TRAINED_WITH)
+    for name, value in before.items():
+        if given.get(f"compare.{name}", value) != value:
+            raise SettingsError(
+                f"compare.{name}: the model is trained with passages that were found with {value!r} (train.retrieved); "
+                "start a new run with another."
+            )
 
 
 def _assigned(assignments: Sequence[str]) -> JsonObject:

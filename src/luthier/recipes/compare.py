@@ -31,6 +31,7 @@ from luthier.recipes.pricing import priced
 from luthier.recipes.probing import Section, probed
 from luthier.recipes.repeated import repeated
 from luthier.recipes.report import report_stage
+from luthier.recipes.retrieved import caution
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, arm_summary, read_answers
 from luthier.verdict.calibration import calibration
@@ -156,8 +157,9 @@ def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
     rows = count_stored(job.run.part("test")) or int(number(verdict["cross_fit"], "rows"))
     costs = priced(job, objects(verdict["arms"]), scale, rows)
     general = forgetting(job)
-    if (words := forgotten(general)) and verdict["outcome"] != "refused":
-        verdict = {**verdict, "reasons": [*verdict["reasons"], words]}  # type: ignore[misc]
+    said = [words for words in (caution(job.settings), forgotten(general)) if words]
+    if said and verdict["outcome"] != "refused":
+        verdict = {**verdict, "reasons": [*verdict["reasons"], *said]}  # type: ignore[misc]
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
         "forgetting": general, "costs": costs, "plan": job.plan, "measured": measured,

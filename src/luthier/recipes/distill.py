@@ -32,9 +32,10 @@ from luthier.recipes.begun import begin
 from luthier.recipes.chat import CHAT_TOKENS
 from luthier.recipes.inputs import read_inputs
 from luthier.recipes.job import Job
-from luthier.recipes.material import knows_system_role, read_prompt
+from luthier.recipes.material import knows_system_role
 from luthier.recipes.plan import resolve_type
 from luthier.recipes.prepare import name_of
+from luthier.recipes.sources import read_prompt
 from luthier.recipes.verdict_file import read_verdict
 from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate, with_system

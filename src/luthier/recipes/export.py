@@ -137,6 +137,14 @@ def _samples(job: Job) -> list[parity.Sample]:
     return samples
 
 
+def _limits(retrieved: int) -> list[str]:
+    if not retrieved:
+        return []
+    return [
+        f"It was trained with {retrieved} retrieved passages before each question, and is to be asked with as many."
+    ]
+
+
 def _card(job: Job, format: Format, base: str | None) -> str:
     train = job.settings.train
     verdict: JsonObject = read_verdict(job.run) if job.run.verdict.exists() else {"data": {}, "arms": {}, "grader": ""}
@@ -153,5 +161,6 @@ def _card(job: Job, format: Format, base: str | None) -> str:
             verdict=verdict,
             settings=settings,
             license=license_of(job.folder),
+            limits=_limits(train.retrieved),
         )
     )

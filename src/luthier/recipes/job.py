@@ -5,7 +5,7 @@ again from the folder alone; that is what `resume` rests on.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -45,6 +45,7 @@ from luthier.models.load import (
     stop_tokens,
 )
 from luthier.recipes.desk import Desk
+from luthier.recipes.retrieved import Retrieved
 from luthier.recipes.voice import Voice
 from luthier.train import checkpoint
 from luthier.train.policy import Policy
@@ -143,13 +144,10 @@ class Job(Desk):
     def rendered(self, part: Part) -> RenderedPart:
         """One part as token sequences; rendered once."""
         if part not in self._rendered:
-            objective = "text" if self.settings.train.objective == "text" else "sft"
             rows, sequences, problems = [], [], {}
             stored = read_stored(self.run.part(part))
             count = count_stored(self.run.part(part))
-            for row, result in render_all(
-                self.voice.track(f"tokenize {part}", stored, count), self.renderer, objective
-            ):
+            for row, result in self._render(self.voice.track(f"tokenize {part}", stored, count), part):
                 if isinstance(result, RowProblem):
                     problems[row.id] = result
                 else:
@@ -158,6 +156,16 @@ class Job(Desk):
             made = self._made(rows) if part == "train" and self.settings.train.swaps else []
             self._rendered[part] = RenderedPart(rows, sequences, problems, made)
         return self._rendered[part]
+
+    def _render(self, rows: Iterable[Row], part: Part) -> Iterator[tuple[Row, list[Rendered] | RowProblem]]:
+        """Render rows for training, with passages where `train.retrieved` says so; rows of the test stand as they are."""
+        if self.settings.train.retrieved and part != "test":
+            return self._retrieved.render(rows, self.renderer)
+        return render_all(rows, self.renderer, "text" if self.settings.train.objective == "text" else "sft")
+
+    @cached_property
+    def _retrieved(self) -> Retrieved:
+        return Retrieved(self.run, self.settings, self.tokenizer)
 
     def _made(self, rows: Sequence[Row]) -> list[Rendered]:
         """Render the rows that `train.swaps` makes of the training rows; none asks what a held-out row asks."""
@@ -168,7 +176,7 @@ class Job(Desk):
                 held_out.update(asked_key(question(row)) for row in self.rows(part))
         made = swapped(rows, self.settings.train.swaps, self.settings.seed, held_out)
         self.voice.say(f"{len(made):,} more training rows made by swapping copied values (train.swaps)")
-        found = [result for _, result in render_all(made, self.renderer, "sft")]
+        found = [result for _, result in self._render(made, "train")]
         return [sequence for result in found if not isinstance(result, RowProblem) for sequence in result]
 
     @cached_property
@@ -215,6 +223,7 @@ class Job(Desk):
             version("luthier"), words, tokenizer.chat_template, self.renderer.stop_tokens, min(train.max_length or self.context, self.context),
             train.objective, train.truncate, train.swaps, train.replay, self.settings.model.enable_thinking, self.settings.seed,
             [file_hash(path) if path.exists() else None for path in files],
+            *([self._retrieved.made_from] if train.retrieved else []),
         ]))  # fmt: skip
 
     def base_model(self) -> PreTrainedModel:
@@ -253,6 +262,7 @@ class Job(Desk):
     def forget_rendered(self) -> None:
         """Let the sequences go, where rows were dealt to other parts than those that they were made for."""
         self._rendered.clear()
+        self.__dict__.pop("_retrieved", None)
 
     def forget_policy(self) -> None:
         """Let the memory of the trained model go; `tuned_model` loads its best weights."""

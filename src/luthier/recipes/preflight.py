@@ -58,6 +58,7 @@ def _refuse_what_would_do_nothing(settings: Settings) -> None:
     problems = [
         ("compare.grader", "rows of train.objective text are judged by bits per byte", train.objective == "text" and settings.compare.grader),
         ("train.decay", f"only the schedule wsd decays, and train.schedule is {train.schedule}", train.schedule != "wsd" and train.decay != usual.train.decay),
+        ("train.retrieved", "plain text has no questions to find passages for (train.objective)", train.retrieved and train.objective == "text"),
         ("generate.top_p", "generate.temperature is 0, so nothing is drawn", settings.generate.temperature == 0 and settings.generate.top_p != 1),
     ]  # fmt: skip
     found = [f"{key} would do nothing: {reason}. Leave it out." for key, reason, skipped in problems if skipped]

@@ -16,6 +16,7 @@ from luthier.config.settings import Settings
 from luthier.core.disk import room_for
 from luthier.core.errors import DataError, RunFolderError, UserError
 from luthier.core.rundir import RunDir, create, open_run, write_atomically, write_json
+from luthier.recipes.arm_settings import with_its_arm
 from luthier.recipes.compare import compare_stage
 from luthier.recipes.cross_fit import plan_with_folds
 from luthier.recipes.environment import environment
@@ -77,6 +78,7 @@ def _new_job(source: Source | None, settings: Settings, out: Path | None, voice:
     if source is not None:  # rows from Python have no path to be read from again
         path = str(source) if isinstance(source, str | Path) else None
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={"path": path})})
+    settings = with_its_arm(settings)
     preflight(settings, rows_given=source is not None)
     folder = create(out, name_of(settings.data.path if source is None else source))
     write_atomically(folder.config, dump(settings).encode())

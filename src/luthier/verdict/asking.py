@@ -31,7 +31,8 @@ class Sources(NamedTuple):
 class Material:
     """What prompts are made of; `gather` reads and proves it once an arm first asks for any of it.
 
-    `system_role` tells whether the model's chat template knows system messages.
+    `system_role` tells whether the model's chat template knows system messages, `trained_with` how many passages stood
+    before the questions in training.
     """
 
     gather: Callable[[], Sources]
@@ -40,6 +41,7 @@ class Material:
     count_tokens: Callable[[str], int]
     seed: int = 0
     system_role: bool = True
+    trained_with: int = 0
 
     @cached_property
     def sources(self) -> Sources:

@@ -9,7 +9,7 @@ N is the number of texts, W the number of different words.
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy.sparse import csc_matrix
@@ -46,9 +46,10 @@ class Bm25:
             score_N[texts[of_word]] += self.weight_NW.data[of_word]
         return score_N
 
-    def best(self, query: str, most: int) -> list[int]:
-        """Return the places of the texts that share a word with the query, best first, ties in their own order."""
+    def best(self, query: str, most: int, without: Collection[int] = ()) -> list[int]:
+        """Return the places of the texts that share a word with the query, best first, ties in their own order; none of `without`."""
         score_N = self.scores(query)
+        score_N[list(without)] = 0
         found = np.flatnonzero(score_N)
         if len(found) > most:
             least = np.partition(score_N[found], -most)[-most]

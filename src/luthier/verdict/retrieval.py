@@ -3,7 +3,7 @@
 Passages are the solved training rows and the chunks of the user's knowledge.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -38,12 +38,14 @@ class Index:
         assert self._embed is not None
         return self._embed(self.passages)
 
-    def search(self, query: str) -> list[int]:
-        """Return the places of the passages that fit best, best first."""
-        rankings = [self._words.best(query, _RANKED)]
+    def search(self, query: str, without: Collection[int] = ()) -> list[int]:
+        """Return the places of the passages that fit best, best first; none of `without`."""
+        rankings = [self._words.best(query, _RANKED, without)]
         if self._embed is not None:
             alike_N = self._vectors_ND @ self._embed([query])[0]
-            rankings.append([int(place) for place in np.argsort(-alike_N, kind="stable")[:_RANKED]])
+            alike_N[list(without)] = -np.inf
+            ranked = np.argsort(-alike_N, kind="stable")[: min(_RANKED, len(alike_N) - len(without))]
+            rankings.append([int(place) for place in ranked])
         return fused(rankings)
 
 
@@ -58,16 +60,38 @@ def fused(rankings: Sequence[Sequence[int]]) -> list[int]:
 
 def candidates(material: Material, counts: Sequence[int] = COUNTS) -> list[Candidate]:
     """Return the ways of asking with passages: from the training rows, from the knowledge, and from both."""
+    embed = embedding(material)
+    found: list[Candidate] = []
+    for name, passages in pools(material).items():
+        index = Index(passages, embed)
+        found += [_candidate(material, index, name, count) for count in counts]
+    return found
+
+
+def pools(material: Material) -> dict[str, list[str]]:
+    """Return the passages of each source that has any; the knowledge first, where there is some; solved rows behind it in both."""
     solved = [f"{one.text}\nAnswer: {one.wanted}" for one in material.examples]
     known = [chunk for document in material.sources.documents for chunk in chunks(document)]
     sources = {"the knowledge": known, "the training rows": solved, "both": known + solved if known and solved else []}
-    embed = None if material.settings.dense is None else sentence_vectors(material.settings.dense)
-    found: list[Candidate] = []
-    for name, passages in sources.items():
-        if passages:
-            index = Index(passages, embed)
-            found += [_candidate(material, index, name, count) for count in counts]
-    return found
+    return {name: passages for name, passages in sources.items() if passages}
+
+
+def as_trained_first(material: Material, trained_with: int) -> list[Candidate]:
+    """Return the ways of asking with passages, first that of a model which was trained with so many of the first source."""
+    found = candidates(material, sorted({*COUNTS, trained_with}))
+    own = _name(trained_with, next(iter(pools(material)))) if found else ""
+    return sorted(found, key=lambda one: one.name != own)
+
+
+def embedding(material: Material) -> Embed | None:
+    """Return what embeds texts where the settings name a model for it."""
+    return None if material.settings.dense is None else sentence_vectors(material.settings.dense)
+
+
+def shown(material: Material, ranked: Sequence[str], count: int, question: Question, room: int) -> tuple[Message, ...]:
+    """Return the messages with the first `count` passages that fit into the room before the question."""
+    fit = material.fitting(ranked, count, min(room, material.settings.added_tokens))
+    return with_context(question, [ranked[place] for place in fit])
 
 
 def sentence_vectors(model: str) -> Embed:
@@ -85,7 +109,10 @@ def sentence_vectors(model: str) -> Embed:
 def _candidate(material: Material, index: Index, source: str, count: int) -> Candidate:
     def ask(question: Question, room: int) -> tuple[Message, ...]:
         ranked = [index.passages[place] for place in index.search(question.text)]
-        fit = material.fitting(ranked, count, min(room, material.settings.added_tokens))
-        return with_context(question, [ranked[place] for place in fit])
+        return shown(material, ranked, count, question, room)
 
-    return Candidate(f"{count} {'passage' if count == 1 else 'passages'} from {source}", ask)
+    return Candidate(_name(count, source), ask)
+
+
+def _name(count: int, source: str) -> str:
+    return f"{count} {'passage' if count == 1 else 'passages'} from {source}"

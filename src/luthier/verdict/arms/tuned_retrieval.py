@@ -11,5 +11,7 @@ class Arm:
     description = "the tuned model with retrieved passages before the question"
 
     def candidates(self, material: Material) -> list[Candidate]:
-        """Return one way of asking for each source and number of passages."""
+        """Return one way of asking for each source and number of passages; that of the training, where it had any, first."""
+        if material.trained_with:
+            return retrieval.as_trained_first(material, material.trained_with)
         return retrieval.candidates(material)
