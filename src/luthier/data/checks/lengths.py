@@ -124,7 +124,7 @@ class Check:
         trained = f", {sum(self._trained):,} of them trained" if measured else ""
         return Finding(
             check="lengths", kind="distribution", severity="info", confidence=1.0 if measured else 0.5, rows=(),
-            detail=f"{_rows(len(tokens_N))} have {about}{tokens_N.sum():,} tokens{trained}{how}: 5 % have at most {low:,}, "
+            detail=f"{_rows(len(tokens_N))} {'has' if len(tokens_N) == 1 else 'have'} {about}{tokens_N.sum():,} tokens{trained}{how}: 5 % have at most {low:,}, "
             f"half {median:,}, 95 % {high:,}, 99 % {top:,}, the longest {tokens_N[longest]:,} "
             f"({self._context.place_at(longest)}). With common beginnings shared they are {self._prefix.ratio:.2f} times shorter.",
             fix="Nothing; this is what a plan of memory, time and money goes by.",
