@@ -102,6 +102,22 @@ def test_the_lead_of_a_template_stands_before_the_constrained_text() -> None:
     assert sum(byte.bit_count() for byte in bits) == 2
 
 
+@pytest.mark.parametrize("lead", ["", " "])
+def test_a_text_fits_where_all_of_it_and_its_end_are_allowed(lead: str) -> None:
+    constrainer = setting(lead=lead)[-1]
+    cases: list[tuple[Constraint, list[str], list[str]]] = [
+        (LABELS, [*LABELS.texts], ["PlayMus", "PlayMusic!", "", "play"]),
+        (ANY_OBJECT, ['{"a": 1}', "{}"], ['{"a": 1', "[1]", '{"a": 1} so']),
+        (Pattern("[a-f]{3}"), ["abc"], ["ab", "abcd", "xyz"]),
+        (SCHEMA, ['{"intent": "play", "slots": [], "ok": true}'], ['{"intent": "sing", "slots": [], "ok": true}']),
+    ]
+    for constraint, fitting, others in cases:
+        grammar = constrainer.grammar(constraint)
+        assert [constrainer.fits(grammar, text) for text in (*fitting, *others)] == [True] * len(fitting) + [
+            False
+        ] * len(others)
+
+
 def test_answers_of_one_batch_hold_their_own_places_in_the_grammar() -> None:
     together = answers(SCHEMA, temperature=1.0, rows=3, max_new_tokens=20)
     alone = answers(SCHEMA, temperature=1.0, rows=3, max_new_tokens=20, batch_size=1)

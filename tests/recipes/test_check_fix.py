@@ -156,7 +156,9 @@ def test_an_edited_file_of_decisions_is_done_to_the_letter(tmp_path: Path):
     assert lines(tmp_path / "final.jsonl") == [
         record(0), ROWS[1], ROWS[2] | {"label": "begging"}, record(3), record(5, "mended by hand"),
     ]  # fmt: skip
-    assert [(row["line"], row["because"]) for row in lines(tmp_path / "final.set-aside.jsonl")] == [(5, ["exact", "loud"])]
+    assert [(row["line"], row["because"]) for row in lines(tmp_path / "final.set-aside.jsonl")] == [
+        (5, ["exact", "loud"])
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`--constrain` and `--decode` reach the arms of a finished run, are said, and change what is answered."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from luthier.config.settings import GenerateSettings
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
+from luthier.data.store import read_stored
 from luthier.recipes.compare import compare
 from luthier.recipes.decode import refuse_contradictions
+from luthier.recipes.verdict_file import read_verdict
 from luthier.recipes.voice import Voice
 from luthier.verdict.answers import answer_rows, read_answers
+from luthier.verdict.figures import objects
 
 LABELS = {row["queue"] for row in rows()}
 
@@ -54,6 +58,27 @@ def test_the_same_decoding_keeps_its_answers_and_another_makes_them_anew(run: Pa
     assert file.stat().st_mtime_ns == before
     answered(run, constrain="pattern:[a-z]{3}")
     assert file.stat().st_mtime_ns != before
+
+
+@needs_starter
+def test_what_the_constraint_does_to_each_arm_is_measured_on_validation_rows(run: Path) -> None:
+    arms, pattern = ["classical", "zero_shot", "tuned"], "[a-z]{3}"
+    asked = {row.id for row in read_stored(RunDir(run).part("validation"))}
+    held_to = {"generate.constrain": f"pattern:{pattern}", "generate.decode": "generate", "compare.arms": arms}
+    folder = compare(run, Voice(quiet=True), held_to)  # type: ignore[arg-type]
+    found = objects(read_verdict(folder)["constraint"])
+    assert (found["held_to"], found["rows"]) == (f"pattern:{pattern}", len(asked)) and [
+        *objects(found["arms"])
+    ] == arms[1:]
+    for arm, entry in objects(found["arms"]).items():
+        for side, valid in (("held", 1), ("free", 0)):
+            answers = answer_rows(read_answers(folder.arm_answers(f"{arm}_{side}_on_validation")))
+            assert {row.id for row in answers} == asked
+            assert all(bool(re.fullmatch(pattern, row.completion)) == bool(valid) for row in answers)
+            score = sum(row.score for row in answers) / len(answers)
+            assert objects(entry)[side] == {"score": pytest.approx(score), "valid": valid}
+    assert "What holding the answers to a form does" in folder.report.read_text()
+    assert read_verdict(compare(run, Voice(quiet=True), {"compare.held_rows": 0}))["constraint"] is None
 
 
 @needs_starter

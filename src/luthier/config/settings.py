@@ -300,6 +300,8 @@ class CompareSettings(Section):
     """How many test questions each model is asked once more, one by one, to measure its latency."""
     train_rows: NotNegative = 200
     """How many training rows the tuned model answers too, for the gap between learned and memorized."""
+    held_rows: NotNegative = 50
+    """Where `generate.constrain` holds answers to a form: how many validation rows every arm answers with and without it, for what that does to score and validity."""
 
 
 class ExportSettings(Section):

@@ -98,6 +98,11 @@ class Grammar:
         """Return the state of an answer that has no token yet."""
         return Matcher(self._first.deep_copy())
 
+    def whole(self, tokens: Sequence[int]) -> bool:
+        """Tell whether tokens, the stop token left out, are an answer that the constraint allows, from its beginning to its end."""
+        state = self._first.deep_copy()
+        return state.try_consume_tokens(list(tokens)) == len(tokens) and state.is_accepting()
+
 
 class Constrainer:
     """Compiles constraints for a model: `vocabulary` is the width of its logits.
@@ -111,7 +116,7 @@ class Constrainer:
         fast = cast(PreTrainedTokenizerFast, tokenizer)
         self._tokenizer = from_tokenizer(fast, n_vocab=max(vocabulary, len(tokenizer)), eos_token=list(stop_tokens))
         self._limits = LLParserLimits(verbose_errors=False)
-        self._lead = json.dumps(lead) if lead else ""
+        self._lead_text, self._lead = lead, json.dumps(lead) if lead else ""
 
     def grammar(self, constraint: Constraint) -> Grammar:
         """Compile a constraint; raise SettingsError, naming the fault, for one that cannot be held to."""
@@ -120,6 +125,10 @@ class Constrainer:
             fault = " ".join(grammar.error.split())[:_LONGEST_FAULT].rstrip(".")
             raise SettingsError(f"answers cannot be constrained to this {_kind(constraint)}: {fault}.")
         return grammar
+
+    def fits(self, grammar: Grammar, text: str) -> bool:
+        """Tell whether a text could be a whole answer under a grammar of this constrainer."""
+        return grammar.whole(self._tokenizer.greedy_tokenize(f"{self._lead_text}{text}"))
 
 
 def masked(logits_BV: torch.Tensor, matchers: Sequence[Matcher | None]) -> torch.Tensor:

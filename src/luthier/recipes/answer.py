@@ -81,10 +81,17 @@ class Answering:
 
     def tuned(self, name: str, asked: Sequence[Question]) -> list[AnswerRow]:
         """Ask the tuned model questions that are not the test; the answers are kept under this name."""
+        return self.kept(name, "tuned", AS_THE_ROWS_STAND, asked)
+
+    def kept(self, name: str, weights: Weights, candidate: Candidate, asked: Sequence[Question]) -> list[AnswerRow]:
+        """Ask a model questions that are not the test, in one way of asking; the answers are kept under this name."""
+        path = self._job.run.arm_answers(name)
+        if path.exists() and [row.id for row in answer_rows(read_answers(path))] != [one.row.id for one in asked]:
+            path.unlink()
         self._match_grader(name, learns=False)
-        if not self._job.run.arm_answers(name).exists():
-            self._write(name, asked, self._journaled(name, self._answerer("tuned"), AS_THE_ROWS_STAND, asked))
-        return answer_rows(read_answers(self._job.run.arm_answers(name)))
+        if not path.exists():
+            self._write(name, asked, self._journaled(name, self._answerer(weights), candidate, asked))
+        return answer_rows(read_answers(path))
 
     def _match_grader(self, name: str, learns: bool) -> None:
         """Grade answers anew that another grader graded; an arm that `learns` for its grader answers anew as well."""
@@ -143,8 +150,9 @@ class Answering:
     def _forget(self, name: str) -> None:
         """Take away answers to other prompts than those that the arm would ask now."""
         if read_choices(self._job.run).get(name) is not None:
-            self._job.run.arm_answers(name).unlink(missing_ok=True)
-            self._job.run.arm_progress(name).unlink(missing_ok=True)
+            for kept in (name, *on_validation(name)):
+                self._job.run.arm_answers(kept).unlink(missing_ok=True)
+                self._job.run.arm_progress(kept).unlink(missing_ok=True)
 
     def _announce(self, name: str, asked: Sequence[Question]) -> None:
         """Say how many requests are sent to the endpoint at most; refuse where the settings allow fewer."""
@@ -201,6 +209,11 @@ class Answering:
         rows = graded(self._grader, asked, answers)
         write_answers(self._job.run.arm_answers(name), rows, self._job.grader_name)
         self._job.run.arm_progress(name).unlink(missing_ok=True)
+
+
+def on_validation(arm: str) -> tuple[str, str]:
+    """Return the names under which an arm's answers to validation rows are kept: those held to a form, and free ones."""
+    return f"{arm}_held_on_validation", f"{arm}_free_on_validation"
 
 
 def answer_budget(job: Job) -> int:

@@ -24,6 +24,7 @@ from luthier.recipes.differences import clusters_of
 from luthier.recipes.export import write_card
 from luthier.recipes.forgetting import forgetting
 from luthier.recipes.grading import grade_also
+from luthier.recipes.held import holding
 from luthier.recipes.job import Job
 from luthier.recipes.judging import judged
 from luthier.recipes.opening import open_test
@@ -87,10 +88,11 @@ def _answered(job: Job) -> JsonObject:
     scale = scale_of(job.grader_name, lower_is_better=False)
     seeds = None if found.opening.unsealed else repeated(job, arms, scores, sample)
     gap = Answering(job, found.grader).training_gap()
+    held = holding(found.sections[0].job, found.grader)
     return {
         "grader": job.grader_name, "arms": arms, **judged(job, arms, scores, sample, scale, found.opening, seeds), "train_score": gap,
         "cross_fit": found.cross_fit, "seeds": seeds, **probed(rows, scores, sample, found.sections),
-        "calibration": calibration(rows["tuned"]) if "tuned" in rows else None,
+        "calibration": calibration(rows["tuned"]) if "tuned" in rows else None, "constraint": held,
     }  # fmt: skip
 
 

@@ -10,7 +10,17 @@ from luthier.core.errors import DataError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.types import Completion, Conversation, Message, Prompt, Row
 from luthier.data.copied import learned
-from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, JsonSchema, Matcher, Pattern, Spans
+from luthier.generate.constrain import (
+    ANY_OBJECT,
+    Choice,
+    Constrainer,
+    Constraint,
+    Grammar,
+    JsonSchema,
+    Matcher,
+    Pattern,
+    Spans,
+)
 from luthier.generate.engine import Engine
 from luthier.generate.labels import Label, LabelScorer
 from luthier.graders.json_fields import InvalidJson, parsed
@@ -40,7 +50,18 @@ def decoder(job: Job, weights: Literal["base", "tuned"]) -> Decoder:
     refuse_contradictions(settings)
     if settings.decode == "score":
         return LabelScorer(engine(job, weights), [_label(job, text) for text in label_texts(job)])
-    return engine(job, weights, matcher=None if settings.constrain is None else _matcher(job, settings.constrain))
+    if settings.constrain is None:
+        return engine(job, weights)
+    grammar_of = _grammars(job, _constrainer(job), settings.constrain)
+    return engine(job, weights, matcher=lambda prompt: grammar_of(prompt.question).start())
+
+
+def conformity(job: Job) -> Callable[[str, str], bool]:
+    """Return what tells whether an answer to a question has the whole form that `generate.constrain` asks for."""
+    assert job.settings.generate.constrain
+    constrainer = _constrainer(job)
+    grammar_of = _grammars(job, constrainer, job.settings.generate.constrain)
+    return lambda question, answer: constrainer.fits(grammar_of(question), answer)
 
 
 def engine(
@@ -127,15 +148,18 @@ def label_texts(job: Job) -> list[str]:
     return texts
 
 
-def _matcher(job: Job, text: str) -> Callable[[Prompt], Matcher]:
-    """Return what makes the matcher of a prompt: of one grammar for all, or of spans of the prompt's own question."""
-    constrainer = Constrainer(job.tokenizer, job.renderer.stop_tokens, len(job.tokenizer), job.renderer.template.lead)
+def _constrainer(job: Job) -> Constrainer:
+    return Constrainer(job.tokenizer, job.renderer.stop_tokens, len(job.tokenizer), job.renderer.template.lead)
+
+
+def _grammars(job: Job, constrainer: Constrainer, text: str) -> Callable[[str], Grammar]:
+    """Return what makes the grammar of a question's answers: one for all, or of spans of the question."""
     if text == SPANS:
         extraction = learned((question.text, question.wanted) for question in questions(job.rows("train")))
         job.voice.say(f"  held to spans of the question: {', '.join(extraction.copied())}")
-        return lambda prompt: constrainer.grammar(Spans(extraction, prompt.question)).start()
+        return lambda question: constrainer.grammar(Spans(extraction, question))
     grammar = constrainer.grammar(constraint(job, text))
-    return lambda _: grammar.start()
+    return lambda _: grammar
 
 
 def _label(job: Job, text: str) -> Label:

@@ -17,8 +17,8 @@ from luthier.recipes.general import stored
 from luthier.recipes.job import Job
 from luthier.verdict.rules import TRAINED
 
-# What may change without another look: it judges the same answers, or counts their cost.
-_JUDGES_ONLY = {"margin", "resamples", "price"}
+# What may change without another look: it judges the same answers, counts their cost, or asks other rows.
+_JUDGES_ONLY = {"margin", "resamples", "price", "held_rows"}
 
 
 @dataclass(frozen=True)

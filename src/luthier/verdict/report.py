@@ -32,6 +32,7 @@ from luthier.verdict.figures import (
     scale_of,
 )
 from luthier.verdict.forgotten import forgetting_words
+from luthier.verdict.held_page import held_section
 from luthier.verdict.marked import marked
 from luthier.verdict.page import Line, clipped, folded, page, paragraph, preformatted, section, table, typeset
 from luthier.verdict.tested import tested_words
@@ -78,6 +79,7 @@ def write_report(path: Path, verdict: JsonObject, extra: ReportInputs) -> None:
         + _details(arms, rival, extra)
         + weak_spots(verdict.get("slices"), rival, scale)
         + calibration_section(verdict.get("calibration"))
+        + held_section(verdict.get("constraint"), scale)
         + _examples(rival, extra)
         + what_it_cost(verdict, arms)
         + section("Settings", folded("Every resolved setting, as YAML", preformatted(extra.settings)))
