@@ -93,6 +93,17 @@ def test_a_few_rows_that_happen_to_be_right_settle_nothing() -> None:
     assert concluded({"classical": 1.0, "tuned": 1.0}, rows=6).outcome == "classical is enough"
 
 
+def test_where_no_arm_does_the_task_the_verdict_says_so_and_asks_for_no_more_test_rows() -> None:
+    rows = np.arange(300)
+    hopeless = of_scores({"zero_shot": (rows < 9).astype(float), "tuned": ((rows > 3) & (rows < 14)).astype(float)})
+    assert hopeless.outcome == "undecided" and "No arm does this task: none reaches 10.0 %" in hopeless.because
+    assert "larger base model" in hopeless.next
+    hopeful = of_scores({"zero_shot": (rows < 39).astype(float), "tuned": ((rows > 3) & (rows < 44)).astype(float)})
+    assert "No arm does this task" not in hopeful.because and "more test rows" in hopeful.next
+    classical = concluded({"classical": 0.04, "tuned": 0.0}, rows=300)
+    assert classical.outcome == "classical is enough" and "No arm does this task" in classical.because
+
+
 def test_what_the_correction_alone_keeps_open_needs_more_than_one_row() -> None:
     """Beside many arms a difference has to stand out further; the rows that are asked for know of it."""
     rng = np.random.default_rng(3)

@@ -15,6 +15,8 @@ STARTER_CAUTION = (
     "The starter is a very small model: what it does untuned says little about what prompting a large model would do."
 )
 _MANY_LOOKS = 3
+# An arm whose interval ends below this score does not do the task, whatever it gains over another.
+_HARDLY_ANY = 0.1
 _MOST_ROWS = 1_000_000
 # So small a share of further rows says more about the estimate than about the rows.
 _EDGE = 0.1
@@ -33,6 +35,7 @@ _NEXT: Mapping[Outcome, str] = {
     "too noisy": "Mend the rows first: luthier check --fix; then run again.",
     "refused": "Split the data anew with luthier run, and leave the parts of a run folder as they are.",
 }  # fmt: skip
+_NEXT_WHERE_NONE_CAN = "Take a larger base model (luthier bases compares several), or bring more training rows; more test rows would only say more surely that no arm can."
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,15 @@ def conclude(arms: Mapping[str, JsonValue], differences: Sequence[JsonObject], a
     if decision.outcome == "undecided" and decision.arm and about.doubted > about.most_doubted:
         decision = replace(decision, outcome="too noisy")
     words = _Words(arms, standing, about)
-    sentence = words.because(decision)
-    cautious = about.starter and not {"classical", *TRAINED, ENDPOINT}.issuperset(arms)
+    sentences = [words.because(decision)]
+    if none_can := _none_can(arms, about.scale):
+        sentences.append(none_can)
+    if about.starter and not {"classical", *TRAINED, ENDPOINT}.issuperset(arms):
+        sentences.append(STARTER_CAUTION)
+    undecidable = none_can and decision.outcome in ("undecided", "too noisy")
     return Conclusion(
-        decision.outcome, f"{sentence} {STARTER_CAUTION}" if cautious else sentence, words.reasons(decision),
-        _NEXT[decision.outcome],
+        decision.outcome, " ".join(sentences), words.reasons(decision),
+        _NEXT_WHERE_NONE_CAN if undecidable else _NEXT[decision.outcome],
     )  # fmt: skip
 
 
@@ -96,6 +103,18 @@ def best_rival(arms: Mapping[str, JsonValue], scale: Scale) -> str | None:
     """Return the arm with the best score that is not a trained one, or None."""
     standing = Standing(arms, (), 0.0, scale.lower_is_better)
     return standing.best([name for name in arms if name not in TRAINED])
+
+
+def _none_can(arms: Mapping[str, JsonValue], scale: Scale) -> str:
+    """Say that no arm does the task where all of them surely score next to nothing; empty where one may not."""
+    if scale.lower_is_better or not arms:
+        return ""
+    highest = max(ends(arm)[1] for arm in arms.values())
+    return (
+        f"No arm does this task: none reaches {scale.score(_HARDLY_ANY)}, even at the upper end of its interval."
+        if highest < _HARDLY_ANY
+        else ""
+    )
 
 
 def arm_name(arm: str) -> str:
