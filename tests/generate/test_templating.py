@@ -11,9 +11,11 @@ from jinja2 import TemplateError
 from tiny_chat import CHATML, byte_tokenizer
 
 from luthier.core.errors import ModelError
-from luthier.generate.templating import Templates
+from luthier.core.types import JsonObject
+from luthier.data.asked import Asked
+from luthier.generate.templating import LONGEST_TEXT, Templates
 
-MESSAGES = [{"role": "user", "content": "Hello \u00e9\ue000"}]
+MESSAGES: list[JsonObject] = [{"role": "user", "content": "Hello \u00e9\ue000"}]
 SECONDS = 2.0
 
 
@@ -30,14 +32,27 @@ def rendering() -> Iterator:
         templates.close()
 
 
-def test_a_conversation_is_rendered_as_the_tokenizer_renders_it(rendering):
+def asked(*contents: str, generation: bool = False) -> list[Asked]:
+    return [Asked([{"role": "user", "content": content}], [], generation, {}) for content in contents]
+
+
+def test_conversations_are_rendered_as_the_tokenizer_renders_them(rendering):
     apply = byte_tokenizer(CHATML).apply_chat_template
-    templates = rendering(CHATML)
-    for messages in (MESSAGES, [*MESSAGES, {"role": "assistant", "content": "x" * 200_000}]):
-        wanted = apply(messages, tools=None, tokenize=False, add_generation_prompt=True)
-        assert templates(messages, tools=None, tokenize=False, add_generation_prompt=True) == wanted
-    with pytest.raises(TemplateError, match="no roles"):
-        rendering("{{ raise_exception('no roles') }}")(MESSAGES, tokenize=False)
+    long: list[JsonObject] = [*MESSAGES, {"role": "assistant", "content": "x" * 200_000}]
+    many = [Asked(messages, [], n % 2 == 0, {}) for n in range(20) for messages in (MESSAGES, long)]
+    wanted = [apply(one.messages, tokenize=False, add_generation_prompt=one.generation) for one in many]
+    assert rendering(CHATML)(many) == wanted
+
+
+def test_a_refusal_stands_in_its_conversations_place(rendering):
+    templates = rendering("{% if messages[0].content == 'b' %}{{ raise_exception('no b') }}{% endif %}fine")
+    first, second, third = templates(asked("a", "b", "c"))
+    assert (first, str(second), third) == ("fine", "no b", "fine") and isinstance(second, TemplateError)
+
+
+def test_what_a_template_may_write_grows_with_what_it_is_given(rendering):
+    (text,) = rendering("{{ messages[0].content }}")(asked("x" * (LONGEST_TEXT + 9)))
+    assert len(text) == LONGEST_TEXT + 9
 
 
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
@@ -57,10 +72,12 @@ def test_a_template_without_end_ends_within_its_limits_and_the_next_conversation
     )
     templates = rendering(hostile, 1.0)
     since = time.monotonic()
-    with pytest.raises((ModelError, TemplateError)):
-        templates([{"role": "user", "content": "attack"}], tokenize=False)
+    try:
+        assert isinstance(templates(asked("attack"))[0], TemplateError)
+    except ModelError as error:
+        assert "goes beyond its limits" in str(error)
     assert time.monotonic() - since < 30
-    assert templates(MESSAGES, tokenize=False) == "fine"
+    assert templates(asked("Hello")) == ["fine"]
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 3 << 20  # in KiB
 
 
@@ -85,18 +102,21 @@ def test_no_template_gets_out_of_its_sandbox(rendering, tmp_path: Path):
     told = []
     for number in range(2 * len(ATTACKS)):
         try:
-            told.append(templates([{"role": "user", "content": str(number)}], tokenize=False))
-        except (TemplateError, ModelError):
+            told += templates(asked(str(number)))
+        except ModelError:
             told.append("")
-    assert not fired.exists()
-    assert not any(word in text for text in told for word in ("<class", "<function", "<module", "<built-in", "<code"))
+    assert not fired.exists() and len(told) == 2 * len(ATTACKS)
+    assert not any(
+        word in str(text) for text in told for word in ("<class", "<function", "<module", "<built-in", "<code")
+    )
 
 
 def test_the_process_holds_nothing_of_its_parent_and_ends_with_it(tmp_path: Path):
     with (tmp_path / "open").open("w"):
         templates = Templates(byte_tokenizer(CHATML).apply_chat_template)
-        templates(MESSAGES, tokenize=False)
+        templates(asked("Hello"))
         held = [os.readlink(path) for path in Path(f"/proc/{templates.pid}/fd").iterdir()]
     assert not any(str(tmp_path) in target for target in held)
-    templates.close()
-    assert not Path(f"/proc/{templates.pid}").exists()
+    pid = templates.pid
+    del templates
+    assert not Path(f"/proc/{pid}").exists()

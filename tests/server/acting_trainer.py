@@ -25,7 +25,15 @@ def main() -> None:
     if verb == "train":
         run = create(Path(rest[1]), "run")
         write_atomically(run.config, Path(first).read_bytes())
-        write_json(run.plan, {"steps": STEPS, "steps_per_epoch": PER_EPOCH, "seconds": 1.0, "seed": yaml.safe_load(Path(first).read_text())["seed"]})
+        write_json(
+            run.plan,
+            {
+                "steps": STEPS,
+                "steps_per_epoch": PER_EPOCH,
+                "seconds": 1.0,
+                "seed": yaml.safe_load(Path(first).read_text())["seed"],
+            },
+        )
         write_json(run.certificate, {"rows": {"train": 10}})
         run.mark_done("plan")
     run = RunDir(Path("run"))

@@ -1,4 +1,4 @@
-"""A real job from the upload to the model, and one whose server is killed in the middle: both end in the same bytes."""
+"""A real job from the upload to the model, and jobs whose server is killed in the middle: all end in the same bytes."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     not Path(str(files("luthier.starter") / "model" / "model.safetensors")).exists(),
     reason="the starter's weights are not in this checkout",
 )
-STEPS = 4
+STEPS, KILLS = 4, 5
 
 
 class Running:
@@ -65,12 +65,14 @@ def submitted(client: OpenAI) -> FineTuningJob:
 
 
 def waited(served: Served, job: FineTuningJob, *, step: int) -> FineTuningJob:
-    """Wait until the job has told of a step, or has ended."""
+    """Wait until the job has told of a step (0: until it is worked on), or has ended."""
     client = served.client(retries=2)
     for _ in range(3000):
         told = {event.message.partition("/")[0] for event in client.fine_tuning.jobs.list_events(job.id, limit=100)}
         now = client.fine_tuning.jobs.retrieve(job.id)
         if now.finished_at is not None or (step <= STEPS and f"Step {step}" in told):
+            return now
+        if step == 0 and now.status == "running":
             return now
         served.process.poll()
         signal.sigtimedwait([], 0.2)
@@ -127,18 +129,22 @@ def test_checkpoints_answer_with_the_weights_of_their_steps(running: Running):
     assert told[f"{job.fine_tuned_model}:ckpt-step-{ended['best_step']}"] == told[str(job.fine_tuned_model)]
 
 
-def test_a_job_whose_server_is_killed_ends_in_the_same_bytes(running: Running):
-    job = waited(running.served, submitted(running.client), step=1)
-    assert job.status == "running"
-    os.kill(running.served.process.pid, signal.SIGKILL)
-    running.served.process.wait()
-    running.again()
-    ended = waited(running.served, job, step=STEPS + 1)
-    assert ended.status == "succeeded"
+def test_jobs_whose_server_is_killed_five_times_end_in_the_same_bytes(running: Running):
     first = running.run_of(running.client.fine_tuning.jobs.retrieve(running.undisturbed))
-    second = running.run_of(ended)
-    assert second.metrics.read_bytes() == first.metrics.read_bytes()
-    weights = [(run.package / "model.safetensors").read_bytes() for run in (first, second)]
-    assert weights[0] == weights[1]
-    said = [event.message for event in running.client.fine_tuning.jobs.list_events(job.id, limit=100)]
-    assert not any("another goes on" in text for text in said), "the worker did not survive its server"
+    kills = 0
+    while kills < KILLS:
+        job = waited(running.served, submitted(running.client), step=0)
+        while job.status == "running" and kills < KILLS:
+            os.kill(running.served.process.pid, signal.SIGKILL)
+            running.served.process.wait()
+            running.again()
+            kills += 1
+            job = running.client.fine_tuning.jobs.retrieve(job.id)
+        ended = waited(running.served, job, step=STEPS + 1)
+        assert ended.status == "succeeded", ended
+        run = running.run_of(ended)
+        assert run.metrics.read_bytes() == first.metrics.read_bytes()
+        weights = [(one.package / "model.safetensors").read_bytes() for one in (first, run)]
+        assert weights[0] == weights[1]
+        said = [event.message for event in running.client.fine_tuning.jobs.list_events(job.id, limit=100)]
+        assert not any("another goes on" in text for text in said), "the worker did not survive its server"

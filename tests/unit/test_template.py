@@ -27,7 +27,7 @@ def test_the_models_own_stop_tokens_are_kept() -> None:
 def test_tool_arguments_reach_the_template_in_the_form_that_it_wants(written: str) -> None:
     template = CHATML.replace("call.function.arguments | tojson", written)
     chat = ChatTemplate(byte_tokenizer(template))
-    (turn,) = chat.turns(Conversation((Message("user", "q"), Message("assistant", "", tool_calls=(CALL,)))))
+    ((turn,),) = chat.turns([Conversation((Message("user", "q"), Message("assistant", "", tool_calls=(CALL,))))])
     assert '"arguments": {"city": "Paris"}}' in turn.answer
 
 
@@ -43,7 +43,7 @@ def test_a_model_without_a_chat_template_is_named() -> None:
     tokenizer.chat_template = None
     chat = ChatTemplate(tokenizer)
     with pytest.raises(ModelError, match="no chat template"):
-        chat.turns(Conversation((Message("user", "q"), Message("assistant", "a"))))
+        chat.turns([Conversation((Message("user", "q"), Message("assistant", "a")))])
 
 
 def test_unmarking_returns_what_was_marked() -> None:

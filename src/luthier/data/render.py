@@ -10,7 +10,7 @@ L is the length of a sequence in tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from luthier.core.types import Content, Conversation, JsonObject, Message, Preference, Rendered, Row, Text
+from luthier.data.asked import Rendering
 from luthier.data.problems import RowProblem
 from luthier.data.template import ChatTemplate, Segment, Turn
 
@@ -72,9 +73,11 @@ class Renderer:
         truncate: Truncate = "drop",
         enable_thinking: bool | None = None,
         stop_tokens: Sequence[int] = (),
-        apply: Callable[..., object] | None = None,
+        rendering: Rendering | None = None,
     ) -> None:
-        self.template = ChatTemplate(tokenizer, enable_thinking=enable_thinking, stop_tokens=stop_tokens, apply=apply)
+        self.template = ChatTemplate(
+            tokenizer, enable_thinking=enable_thinking, stop_tokens=stop_tokens, rendering=rendering
+        )
         self.stop_tokens = self.template.stop_tokens
         self._max_length = max_length
         self._truncate = truncate
@@ -90,8 +93,8 @@ class Renderer:
         return result
 
     def render_many(self, rows: Sequence[Row], objective: Objective) -> list[list[Rendered] | RowProblem]:
-        """Render rows together, which encodes their texts in one batch; a problem stands in its row's place."""
-        drafts = [self._draft(row.content, objective) for row in rows]
+        """Render rows together: their texts are made in one go and encoded in one batch; a problem stands in its row's place."""
+        drafts = self._drafts([row.content for row in rows], objective)
         try:
             tokens = self._encode([draft for draft in drafts if isinstance(draft, _Draft)])
         except RowProblem as problem:
@@ -119,19 +122,27 @@ class Renderer:
         """Return an answer's text as the model wrote it, reasoning and control tokens included."""
         return self._encoder.decode_after(tokens)
 
-    def _draft(self, content: Content, objective: Objective) -> _Draft | RowProblem:
-        try:
-            match content:
-                case Text(text):
-                    return _Draft(segments=(Segment(self.template.document(text), True),), document=True)
-                case Conversation() if objective == "text":
-                    return _Draft(segments=tuple(self.template.segments(content)))
-                case Conversation():
-                    return _Draft(turns=tuple(self.template.turns(content)))
-                case Preference():
-                    return RowProblem("wrong-objective", f"{objective!r} cannot train a preference pair.")
-        except RowProblem as problem:
-            return problem
+    def _drafts(self, contents: Sequence[Content], objective: Objective) -> list[_Draft | RowProblem]:
+        """Return the texts of each row; all conversations go through the template together."""
+        chats = [content for content in contents if isinstance(content, Conversation)]
+        found = iter(self._chats(chats, objective) if chats else ())
+        return [
+            next(found) if isinstance(content, Conversation) else self._draft(content, objective)
+            for content in contents
+        ]
+
+    def _chats(self, chats: Sequence[Conversation], objective: Objective) -> list[_Draft | RowProblem]:
+        if objective == "text":
+            return [
+                one if isinstance(one, RowProblem) else _Draft(segments=tuple(one))
+                for one in self.template.segments(chats)
+            ]
+        return [one if isinstance(one, RowProblem) else _Draft(turns=tuple(one)) for one in self.template.turns(chats)]
+
+    def _draft(self, content: Text | Preference, objective: Objective) -> _Draft | RowProblem:
+        if isinstance(content, Text):
+            return _Draft(segments=(Segment(self.template.document(content.text), True),), document=True)
+        return RowProblem("wrong-objective", f"{objective!r} cannot train a preference pair.")
 
     def _encode(self, drafts: Iterable[_Draft]) -> _Tokens:
         """Encode every text of the drafts once; the key says whether it continues a sequence."""
@@ -208,7 +219,9 @@ class Renderer:
         before = sum(len(sequence.tokens) for sequence in sequences)
         conversation = row.content
         for conversation in _shorter(row.content):
-            draft = _Draft(turns=tuple(self.template.turns(conversation)))
+            (draft,) = self._chats([conversation], "sft")
+            if isinstance(draft, RowProblem):
+                raise draft
             sequences = _join(draft.turns, self._encode([draft]))
             if all(len(sequence.tokens) <= self._max_length for sequence in sequences):
                 break

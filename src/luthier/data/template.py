@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-
-from jinja2 import TemplateError
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from luthier.core.errors import ModelError
 from luthier.core.types import Conversation, JsonObject, JsonValue, Message
+from luthier.data.asked import Asked, Rendering, directly
 from luthier.data.encode import Encoder, is_marked, unmark
 from luthier.data.problems import RowProblem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_Found = TypeVar("_Found")
 _QUESTION: JsonObject = {"role": "user", "content": "ProbeQuestion"}
 _ANSWER = "ProbeAnswer"
 _REASONING = "ProbeReasoning"
@@ -57,8 +58,8 @@ class Segment:
 class ChatTemplate:
     """A tokenizer's chat template, probed once for how its turns end and how it shows reasoning.
 
-    `stop_tokens` adds the model's own (generation_config's eos_token_id) to the one that the template writes; `apply`
-    renders in place of the tokenizer's own `apply_chat_template`.
+    `stop_tokens` adds the model's own (generation_config's eos_token_id) to the one that the template writes; `rendering`
+    renders in place of the tokenizer's own `apply_chat_template` in this process.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class ChatTemplate:
         *,
         enable_thinking: bool | None = None,
         stop_tokens: Sequence[int] = (),
-        apply: Callable[..., object] | None = None,
+        rendering: Rendering | None = None,
     ) -> None:
-        self._apply: Callable[..., object] = apply or tokenizer.apply_chat_template
+        self._rendering = rendering or directly(tokenizer.apply_chat_template)
         self._options: JsonObject = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         source = tokenizer.chat_template
         self.exists = bool(source)
@@ -91,30 +92,13 @@ class ChatTemplate:
         """What the template writes between its prompt and the content of an answer."""
         return self._lead
 
-    def turns(self, conversation: Conversation) -> list[Turn]:
-        """Return the trained assistant turns in order; raise RowProblem where one cannot be rendered as served."""
-        self._require_end_of_turn()
-        messages, tools = self._prepared(conversation.messages, conversation.tools)
-        return [
-            self._turn(messages[:index], messages[index], tools)
-            for index, message in enumerate(conversation.messages)
-            if message.role == "assistant" and message.weight > 0
-        ]
+    def turns(self, conversations: Sequence[Conversation]) -> list[list[Turn] | RowProblem]:
+        """Return the trained assistant turns of each conversation in order, or why one cannot be rendered as served."""
+        return self._each(conversations, self._asked_for_turns, self._turns)
 
-    def segments(self, conversation: Conversation) -> list[Segment]:
-        """Return the whole conversation as stretches: messages of weight 0 are not trained, all else is."""
-        messages, tools = self._prepared(conversation.messages, conversation.tools)
-        whole = self._render(messages, tools)
-        segments: list[Segment] = []
-        position = 0
-        for index, message in enumerate(conversation.messages):
-            if message.weight > 0:
-                continue
-            start, end = (self._length_of_start(whole, messages[:stop], tools) for stop in (index, index + 1))
-            segments += [Segment(whole[position:start], True), Segment(whole[start:end], False)]
-            position = end
-        segments.append(Segment(whole[position:], True))
-        return [segment for segment in segments if segment.text]
+    def segments(self, conversations: Sequence[Conversation]) -> list[list[Segment] | RowProblem]:
+        """Return each conversation as stretches: messages of weight 0 are not trained, all else is."""
+        return self._each(conversations, self._asked_for_segments, self._segments)
 
     def document(self, text: str) -> str:
         """Return a plain document with its control tokens marked as text."""
@@ -122,7 +106,7 @@ class ChatTemplate:
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> str:
         """Return what the model is served for these messages, generation prompt included; marked."""
-        return self._render(*self._prepared(messages, tools), generation=True)
+        return self._render_one(Asked(*self._prepared(messages, tools), True, self._options))
 
     def request(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> JsonObject:
         """Return `messages`, `tools` and `options` as any other program hands them to `apply_chat_template`.
@@ -145,10 +129,55 @@ class ChatTemplate:
             return content.removeprefix(self._content_start)
         return text.removeprefix(self._lead)
 
-    def _turn(self, before: list[JsonObject], message: JsonObject, tools: list[JsonObject]) -> Turn:
-        prompt = self._render(before, tools, generation=True)
-        full = self._render([*before, message], tools)
-        shown = prompt if "reasoning_content" in message else self._without_empty_thought(prompt, full)
+    def _each(
+        self,
+        conversations: Sequence[Conversation],
+        ask: Callable[[Conversation], list[Asked]],
+        read: Callable[[Conversation, Iterator[str]], list[_Found]],
+    ) -> list[list[_Found] | RowProblem]:
+        """Have all that is asked rendered together, and read of each conversation what came back for it."""
+        asked = [ask(conversation) for conversation in conversations]
+        texts = iter(self._render([one for many in asked for one in many]))
+
+        def found(conversation: Conversation, own: list[str | RowProblem]) -> list[_Found] | RowProblem:
+            try:
+                return read(conversation, map(_text, own))
+            except RowProblem as problem:
+                return problem
+
+        return [found(one, list(islice(texts, len(many)))) for one, many in zip(conversations, asked)]
+
+    def _asked_for_turns(self, conversation: Conversation) -> list[Asked]:
+        messages, tools = self._prepared(conversation.messages, conversation.tools)
+        return [
+            Asked(messages[: index + more], tools, not more, self._options)
+            for index in _answered(conversation)
+            for more in (0, 1)
+        ]
+
+    def _turns(self, conversation: Conversation, texts: Iterator[str]) -> list[Turn]:
+        self._require_end_of_turn()
+        return [self._turn(conversation.messages[index], next(texts), next(texts)) for index in _answered(conversation)]
+
+    def _asked_for_segments(self, conversation: Conversation) -> list[Asked]:
+        messages, tools = self._prepared(conversation.messages, conversation.tools)
+        ends = [len(messages), *(index + more for index in _untrained(conversation) for more in (0, 1) if index + more)]
+        return [Asked(messages[:end], tools, False, self._options) for end in ends]
+
+    def _segments(self, conversation: Conversation, texts: Iterator[str]) -> list[Segment]:
+        whole = next(texts)
+        segments: list[Segment] = []
+        position = 0
+        for index in _untrained(conversation):
+            start = _length_of_start(whole, next(texts) if index else "")
+            end = _length_of_start(whole, next(texts))
+            segments += [Segment(whole[position:start], True), Segment(whole[start:end], False)]
+            position = end
+        segments.append(Segment(whole[position:], True))
+        return [segment for segment in segments if segment.text]
+
+    def _turn(self, message: Message, prompt: str, full: str) -> Turn:
+        shown = prompt if message.reasoning is not None else self._without_empty_thought(prompt, full)
         if not full.startswith(shown):
             raise _differs(prompt, full)
         answer = full[len(shown) :]
@@ -164,39 +193,25 @@ class ChatTemplate:
     def _without_empty_thought(self, prompt: str, full: str) -> str:
         return prompt if full.startswith(prompt) else prompt.removesuffix(self._empty_thought)
 
-    def _length_of_start(self, whole: str, messages: list[JsonObject], tools: list[JsonObject]) -> int:
-        start = self._render(messages, tools) if messages else ""
-        if not whole.startswith(start):
-            raise _differs(start, whole)
-        return len(start)
-
-    def _render(
-        self,
-        messages: list[JsonObject],
-        tools: list[JsonObject],
-        *,
-        generation: bool = False,
-        options: JsonObject | None = None,
-    ) -> str:
+    def _render(self, asked: Sequence[Asked]) -> list[str | RowProblem]:
+        """Return a text for each rendering, or why the template refuses it."""
         if not self.exists:
             raise ModelError(
                 "the model has no chat template (chat_template.jinja), so conversations cannot be rendered. Choose "
                 "an instruction-tuned model, or put a template into the model's folder; plain text needs none."
             )
-        try:
-            return str(
-                self._apply(
-                    messages,
-                    tools=tools or None,
-                    tokenize=False,
-                    add_generation_prompt=generation,
-                    **(self._options if options is None else options),
-                )
+        return [
+            found
+            if isinstance(found, str)
+            else RowProblem(
+                "template-failed", f"the model's chat template refuses this conversation: {unmark(str(found))}"
             )
-        except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise RowProblem(
-                "template-failed", f"the model's chat template refuses this conversation: {unmark(str(error))}"
-            ) from error
+            for found in self._rendering(asked)
+        ]
+
+    def _render_one(self, asked: Asked) -> str:
+        (found,) = self._render([asked])
+        return _text(found)
 
     def _prepared(
         self, messages: Sequence[Message], tools: Sequence[JsonObject]
@@ -279,9 +294,9 @@ class ChatTemplate:
     ) -> str:
         """Render a question and perhaps an answer; a template that refuses it renders to nothing."""
         try:
-            if answer is None:
-                return self._render([_QUESTION], list(tools), generation=True, options=options)
-            return self._render([_QUESTION, answer], list(tools))
+            messages = [_QUESTION] if answer is None else [_QUESTION, answer]
+            chosen = self._options if options is None else options
+            return self._render_one(Asked(messages, list(tools), answer is None, chosen))
         except RowProblem:
             return ""
 
@@ -304,6 +319,27 @@ class ChatTemplate:
                 "the model's chat template writes no control token behind an answer, so that the model would "
                 "never learn to stop. Choose a model whose template ends its turns.",
             )
+
+
+def _answered(conversation: Conversation) -> list[int]:
+    """The places of the assistant turns that are trained."""
+    return [i for i, one in enumerate(conversation.messages) if one.role == "assistant" and one.weight > 0]
+
+
+def _untrained(conversation: Conversation) -> list[int]:
+    return [i for i, one in enumerate(conversation.messages) if one.weight == 0]
+
+
+def _text(found: str | RowProblem) -> str:
+    if isinstance(found, RowProblem):
+        raise found
+    return found
+
+
+def _length_of_start(whole: str, start: str) -> int:
+    if not whole.startswith(start):
+        raise _differs(start, whole)
+    return len(start)
 
 
 def _as_object(arguments: str) -> JsonValue:

@@ -96,7 +96,7 @@ class Worker:
         context = context_length(folder)
         self._renderer = Renderer(
             tokenizer, max_length=context, enable_thinking=cast("bool | None", spec.get("enable_thinking")),
-            stop_tokens=stop_tokens(folder), apply=Templates(tokenizer.apply_chat_template),
+            stop_tokens=stop_tokens(folder), rendering=Templates(tokenizer.apply_chat_template),
         )  # fmt: skip
         device = str(spec.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = str(spec.get("dtype") or ("float32" if device == "cpu" else "bfloat16"))

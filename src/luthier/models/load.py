@@ -54,7 +54,7 @@ def find_model(settings: ModelSettings, *, weights: bool = True) -> ModelFolder:
             raise ModelError(f"model.init.tokenizer: there is no tokenizer.json in {path}.")
         return ModelFolder("random weights", path, None, {})
     if settings.name == STARTER:
-        return _checked(STARTER, Path(str(files("luthier.starter") / "model")), None)
+        return _checked(STARTER, _shipped(), None)
     path = Path(settings.name)
     if settings.name and path.is_dir():
         return _checked(settings.name, path, None, weights=weights)
@@ -64,6 +64,11 @@ def find_model(settings: ModelSettings, *, weights: bool = True) -> ModelFolder:
             "Give a local model folder, a hub id, or `starter`."
         )
     return _from_hub(settings.name, settings.revision, weights)
+
+
+def is_shipped(folder: ModelFolder) -> bool:
+    """Tell whether a model is the one that comes with the package, which is trusted as its code is."""
+    return folder.path == _shipped()
 
 
 def is_hub_id(name: str) -> bool:
@@ -161,6 +166,10 @@ def stop_tokens(folder: ModelFolder) -> tuple[int, ...]:
         raise ModelError(f"{file} is not valid JSON: {error}") from error
     tokens = found if isinstance(found, list) else [found]
     return tuple(token for token in tokens if isinstance(token, int))
+
+
+def _shipped() -> Path:
+    return Path(str(files("luthier.starter") / "model"))
 
 
 def _checked(name: str, path: Path, revision: str | None, *, weights: bool = True) -> ModelFolder:

@@ -32,12 +32,15 @@ from luthier.data.problems import RowProblem
 from luthier.data.render import Renderer, render_all
 from luthier.data.store import count_stored, read_stored
 from luthier.data.swaps import asked_key, swapped
+from luthier.generate.templating import Templates
 from luthier.kernels import attention
 from luthier.models import adapters
+from luthier.models.first_load import loaded_apart
 from luthier.models.load import (
     ModelFolder,
     context_length,
     find_model,
+    is_shipped,
     load_config,
     load_model,
     load_tokenizer,
@@ -88,7 +91,8 @@ class Job(Desk):
     @cached_property
     def folder(self) -> ModelFolder:
         """The base model on disk."""
-        return find_model(self.settings.model, weights=self._weights)
+        found = find_model(self.settings.model, weights=self._weights)
+        return loaded_apart(found, with_config=self.settings.model.init is None)
 
     @property
     def base_name(self) -> str:
@@ -118,6 +122,7 @@ class Job(Desk):
         return Renderer(
             self.tokenizer, max_length=max_length, truncate=self.settings.train.truncate,
             enable_thinking=self.settings.model.enable_thinking, stop_tokens=stop_tokens(self.folder),
+            rendering=None if is_shipped(self.folder) else Templates(self.tokenizer.apply_chat_template),
         )  # fmt: skip
 
     @property
