@@ -23,22 +23,19 @@ STEPS, PER_EPOCH, SECONDS = 20, 5, 0.05
 def main() -> None:
     verb, first, *rest = sys.argv[1:]
     if verb == "train":
-        run = create(Path(rest[1]), "run")
-        write_atomically(run.config, Path(first).read_bytes())
-        write_json(
-            run.plan,
-            {
-                "steps": STEPS,
-                "steps_per_epoch": PER_EPOCH,
-                "seconds": 1.0,
-                "seed": yaml.safe_load(Path(first).read_text())["seed"],
-            },
-        )
-        write_json(run.certificate, {"rows": {"train": 10}})
-        run.mark_done("plan")
+        write_atomically(create(Path(rest[1]), "run").config, Path(first).read_bytes())
     run = RunDir(Path("run"))
     with run.held():
+        if not run.done("plan"):  # one that was killed early plans when it goes on
+            plan(run)
         walk(run)
+
+
+def plan(run: RunDir) -> None:
+    seed = yaml.safe_load(run.config.read_text())["seed"]
+    write_json(run.plan, {"steps": STEPS, "steps_per_epoch": PER_EPOCH, "seconds": 1.0, "seed": seed})
+    write_json(run.certificate, {"rows": {"train": 10}})
+    run.mark_done("plan")
 
 
 def walk(run: RunDir) -> None:

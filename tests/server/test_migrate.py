@@ -1,6 +1,7 @@
 """Models leave a server that plays OpenAI: fetched, replaced, compared with the incumbent, answering under the old name."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -20,11 +21,14 @@ from luthier.core.errors import ResourceError, RunFailed, SettingsError
 from luthier.core.rundir import RunDir, create
 from luthier.core.threads import child_environment
 from luthier.core.types import Conversation, Message, Part, Row
-from luthier.data.store import RowWriter
+from luthier.data.store import RowWriter, read_stored
+from luthier.recipes import run as road
 from luthier.recipes.migrate import Wish, as_text, look, settings_of
 from luthier.recipes.migrate_account import Account, Tuned
 from luthier.recipes.migrate_money import Purse, most_money
 from luthier.recipes.migrate_report import Replaced, page
+from luthier.recipes.migrate_sample import sampled_of, within_reach
+from luthier.recipes.voice import Voice
 from luthier.verdict.cost import ArmPrice
 
 pytestmark = pytest.mark.skipif(
@@ -169,7 +173,44 @@ def test_the_bound_on_money_is_one_for_every_tokenizer_and_shared_by_all_jobs(tm
     assert left.left == pytest.approx(0.5 * answers)
     with pytest.raises(ResourceError, match=r"asking ft:b the sealed test can cost up to .* EUR"):
         left.without(run, "ft:b")
-    assert Purse(None, price, "EUR").without(run, "ft:a").left is None
+    assert Purse(None, price, "EUR").without(run, "ft:a").left is None and Purse(None, price, "EUR").reach(run) == 1
+    half = Purse(0.5 * answers, ArmPrice(output_per_million=1e6), "EUR")
+    assert half.reach(run) == pytest.approx(0.5) and half.dealt(2).reach(run) == pytest.approx(0.25)
+
+
+def test_of_a_test_that_is_larger_than_the_budget_a_sample_by_cluster_is_asked(tmp_path: Path):
+    rng = random.Random(1)
+    texts = [" ".join("".join(rng.choices("abcdefghij", k=7)) for _ in range(9)) for _ in range(150)]
+    lines = [
+        {"messages": [{"role": "user", "content": text + end}, {"role": "assistant", "content": f"answer {n % 7}"}]}
+        for n, text in enumerate(texts)
+        for end in ("", " please")
+    ]
+    (tmp_path / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tuned = Tuned("ftjob-1", "gpt", "ft:gpt", "supervised", {}, 7, "file-1", None)
+    settings = settings_of(tuned, replace(WISH, requests=1000), "http://host/v1", tmp_path)
+    folder, begun = RunDir(tmp_path / "run"), tmp_path / "rows"
+    road.prepared(None, settings, folder.path, Voice(quiet=True))
+    whole = asked(folder)
+    within_reach(settings, folder, lambda run: 1.0, Voice(quiet=True), begun)
+    assert asked(folder) == whole and sampled_of(folder) is None, "a budget that reaches changes nothing"
+    within_reach(settings, folder, lambda run: 12 / len(asked(run)), Voice(quiet=True), begun)
+    sample = asked(folder)
+    assert 0 < len(sample) <= 12 < len(whole) and sample < whole
+    pairs = {text.removesuffix(" please") for text in sample}
+    assert sample == {text + end for text in pairs for end in ("", " please")}, "a cluster was torn apart"
+    figures = {"score": 0.5}
+    verdict = {"grader": "exact", "data": {"test": len(sample)}, "arms": {"endpoint": figures, "tuned": figures}}
+    folder.verdict.write_text(json.dumps(verdict))
+    said = page(
+        "https://host/v1", [Replaced("ft:gpt", folder.path, "worse", 0.0, (-0.1, 0.1))], [], tmp_path / "s", "EUR"
+    )
+    assert f"| {len(sample)} of {len(whole)} |" in said and "by the seed of the job" in said
+
+
+def asked(run: RunDir) -> set[str]:
+    """The questions of the sealed test."""
+    return {row.content.messages[0].content for row in read_stored(run.part("test"))}  # type: ignore[union-attr]
 
 
 def test_a_budget_without_a_price_is_refused_before_anything_is_done(old: tuple[Served, FineTuningJob], tmp_path: Path):

@@ -22,13 +22,14 @@ from luthier.recipes.begun import begin
 from luthier.recipes.migrate_account import Account, Tuned
 from luthier.recipes.migrate_money import Purse
 from luthier.recipes.migrate_report import REPORT, Replaced, judged, page
+from luthier.recipes.migrate_sample import within_reach
 from luthier.recipes.training_file import FORMAT
 from luthier.recipes.tuning_settings import as_settings
 from luthier.recipes.voice import Voice
 from luthier.verdict.cost import Prices, read_prices
 from luthier.verdict.rules import ENDPOINT
 
-MAP = "serve.yaml"
+MAP, WHOLE = "serve.yaml", "rows-of-the-whole-test"
 _SEEDS = 2**31
 
 
@@ -85,12 +86,11 @@ def migrate(account: Account, wish: Wish, out: Path, voice: Voice) -> list[Repla
     for model, why in left_out:
         voice.say(f"{model}: left out: {why}")
     purse = Purse(wish.money, prices.of_arm(ENDPOINT), prices.currency)
-    for step in steps:
-        if step.obstacle:
-            continue
-        run, purse = _prepared(account, step.tuned, wish, out, voice, purse)
+    possible = [step.tuned for step in steps if not step.obstacle]
+    for number, tuned in enumerate(possible):
+        run, purse = _prepared(account, tuned, wish, out, voice, purse.dealt(len(possible) - number))
         road.resume(run.path, voice)
-        done.append(judged(step.tuned.model, run))
+        done.append(judged(tuned.model, run))
         models: JsonObject = {one.model: str(one.run) for one in done if one.proven}
         write_atomically(out / MAP, yaml.safe_dump({"models": models}).encode())
         write_atomically(out / REPORT, page(account.url, done, left_out, out / MAP, prices.currency).encode())
@@ -112,7 +112,8 @@ def prices_of(wish: Wish) -> Prices:
 def settings_of(tuned: Tuned, wish: Wish, url: str, place: Path) -> Settings:
     """Return the settings of the run that replaces a model: its files, its hyperparameters, its sealed test.
 
-    The sealed test aims at no more rows than the incumbent may be asked questions; each row is asked once, as it stands.
+    The sealed test aims at no more rows than the incumbent may be asked questions; each row is asked once, as it stands. Where
+    it has more, a sample of it by cluster is asked (see `migrate_sample.py`). The incumbent's answers never train.
     """
     flags: JsonObject = {
         "seed": tuned.seed % _SEEDS, "data.path": str(place / "training.jsonl"), "data.format": FORMAT,
@@ -155,22 +156,27 @@ def _prepared(
     account.fetch(tuned.training_file, place / "training.jsonl")
     if tuned.validation_file is not None:
         account.fetch(tuned.validation_file, place / "validation.jsonl")
-    folder = RunDir(place / "run")
+    folder, settings = RunDir(place / "run"), settings_of(tuned, wish, account.url, place)
     if not folder.done("split"):  # one that was killed before is begun anew, so that the budget is looked at
         shutil.rmtree(folder.path, ignore_errors=True)
-        road.prepared(None, settings_of(tuned, wish, account.url, place), folder.path, voice)
+        road.prepared(None, settings, folder.path, voice)
+    within_reach(settings, folder, lambda run: min(wish.requests / _asked(run), purse.reach(run)), voice, place / WHOLE)
     _refuse_beyond_budget(tuned, wish, folder)
     return folder, purse.without(folder, tuned.model)
 
 
 def _refuse_beyond_budget(tuned: Tuned, wish: Wish, run: RunDir) -> None:
     """Raise ResourceError before anything is trained or asked; rows that belong together can make the test larger than wished."""
-    wanted = int(json.loads(run.certificate.read_text(encoding="utf-8"))["rows"]["test"])
+    wanted = _asked(run)
     if wanted > wish.requests:
         raise ResourceError(
             f"the sealed test of {tuned.id} has {wanted:,} rows, because rows that are alike stay together, and {tuned.model} may "
             f"be asked {wish.requests:,} questions. Nothing was asked; give --requests {wanted} and another --out."
         )
+
+
+def _asked(run: RunDir) -> int:
+    return int(json.loads(run.certificate.read_text(encoding="utf-8"))["rows"]["test"])
 
 
 def as_text(found: Sequence[Step | Replaced], wish: Wish, out: Path) -> str:

@@ -22,11 +22,22 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """What is left of a budget; `left` is None where there is none to keep to."""
+    """What is left of a budget, and for how many jobs; `left` is None where there is none to keep to."""
 
     left: float | None
     price: ArmPrice
     currency: str
+    jobs: int = 1
+
+    def dealt(self, jobs: int) -> "Purse":
+        """Return the same money, from which the next of so many jobs may take its share."""
+        return replace(self, jobs=jobs)
+
+    def reach(self, run: RunDir) -> float:
+        """Return which share of a run's sealed test its part of the money pays for; 1 or more where it pays for all."""
+        if self.left is None or not (most := most_money(run, self.price)):
+            return 1.0
+        return self.left / self.jobs / most
 
     def without(self, run: RunDir, incumbent: str) -> "Purse":
         """Return what is left when the sealed test of a run is asked; raise ResourceError when it does not reach."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from luthier.core.rundir import RunDir
 from luthier.core.types import JsonObject
+from luthier.recipes.migrate_sample import sampled_of
 from luthier.recipes.verdict_file import read_verdict
 from luthier.verdict.cost_page import money
 from luthier.verdict.figures import ends, number, objects, scale_of
@@ -18,6 +19,10 @@ _HEAD = """# Leaving {url}
 Each model that was tuned there has a replacement here, tuned from the same file with the same settings, but without the
 rows of a sealed test. Both were asked these rows, each once. The incumbent had trained on them; the replacement had not,
 so the comparison is hard on the replacement.
+
+"""
+_SAMPLE = """Where a model was asked so many rows of so many, the budget did not reach for the whole sealed test: a sample of it was asked, whole
+clusters of rows that are alike, by the seed of the job. The other rows were trained.
 
 """
 _COLUMNS = ("incumbent", "rows asked", "incumbent's score", "replacement's score", "difference", "the replacement is", "paid there", "answers under the old name")  # fmt: skip
@@ -64,6 +69,8 @@ def page(url: str, done: Sequence[Replaced], left_out: Sequence[tuple[str, str]]
         parts.append(
             "The proof of each: " + ", ".join(f"[{one.model}]({one.run / 'report.html'})" for one in done) + ".\n\n"
         )
+    if any(sampled_of(RunDir(one.run)) is not None for one in done):
+        parts.append(_SAMPLE)
     if left_out:
         parts.append("Left out:\n\n" + "".join(f"- {model}: {why}.\n" for model, why in left_out) + "\n")
     if any(one.proven for one in done):
@@ -84,8 +91,10 @@ def _row(one: Replaced, currency: str) -> str:
     theirs, ours = objects(arms[ENDPOINT]), objects(arms["tuned"])
     rows = number(objects(verdict["data"]), "test")
     each = objects(theirs.get("cost")).get("money_per_1000")
+    whole = sampled_of(RunDir(one.run))
+    of = "" if whole is None else f" of {whole:,}"
     cells = [
-        f"`{one.model}`", f"{rows:,.0f}", scale.score(number(theirs, "score")), scale.score(number(ours, "score")),
+        f"`{one.model}`", f"{rows:,.0f}{of}", scale.score(number(theirs, "score")), scale.score(number(ours, "score")),
         f"{scale.gap(one.value)} ({scale.gap_interval(one.interval)})", one.outcome,
         "not known" if each is None else f"{money(float(str(each)) * rows / 1000)} {currency}", "yes" if one.proven else "no",
     ]  # fmt: skip
