@@ -77,6 +77,12 @@ def test_what_belongs_to_data_is_refused_beside_a_run(run: "luthier.Run"):
         run.outlook  # noqa: B018 - reading it is the test
 
 
+def test_several_models_are_sent_to_the_command_that_chooses_between_them():
+    called = command("compare", "rows.jsonl", "--model", "starter", "--model", "other")
+    words = " ".join(called.err.replace("│", "").split())
+    assert called.code == 2 and "luthier bases rows.jsonl --model starter --model other" in words, called.err
+
+
 def test_runs_against_one_another_are_those_of_the_command(run: "luthier.Run"):
     found = run.against(finished(), margin=0.3)
     assert found == against(run.path, [finished().path], 0.3)

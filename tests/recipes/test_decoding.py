@@ -102,6 +102,53 @@ def test_spans_are_copied_from_the_question_and_refused_for_labels(run: Path, tm
 
 
 @needs_starter
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"generate.constrain": "remote.json"}, "points outside the schema"), ({"generate.constrain": "pattern:[a-"}, "this pattern"),
+        ({"generate.constrain": "spans"}, "no JSON object"), ({"compare.knowledge": "pictures"}, r"one\.png: no plain text"),
+        ({"compare.price": "nowhere.yaml"}, "no file nowhere.yaml"), ({"generate.decode": "score", "generate.constrain": "json"}, "one of them"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_leaves_settings_and_answers_as_they_are(
+    run: Path, tmp_path: Path, monkeypatch, changes, words
+):
+    monkeypatch.chdir(tmp_path)
+    Path("remote.json").write_text('{"$ref": "http://127.0.0.1:1/schema.json"}')
+    Path("pictures").mkdir()
+    Path("pictures/one.png").write_bytes(b"\x89PNG\0")
+    before = {path: path.read_bytes() for path in [run / "config.yaml", *(run / "answers").iterdir()]}
+    with pytest.raises((DataError, SettingsError), match=words):
+        compare(run, Voice(quiet=True), changes)
+    assert {path: path.read_bytes() for path in [run / "config.yaml", *(run / "answers").iterdir()]} == before
+
+
+@needs_starter
+def test_a_form_that_the_rows_do_not_have_stops_a_run_before_it_trains(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(DataError, match="no JSON object"):
+        luthier.run(
+            rows(),
+            input="text",
+            output="queue",
+            out=out,
+            quiet=True,
+            settings=SETTINGS | {"generate.constrain": "spans"},
+        )
+    assert not list((out / "checkpoints").iterdir())
+    with pytest.raises(SettingsError, match="no file"):
+        luthier.run(
+            rows(),
+            input="text",
+            output="queue",
+            out=tmp_path / "b",
+            quiet=True,
+            settings={"generate.constrain": "no.json"},
+        )
+    assert not (tmp_path / "b").exists()
+
+
+@needs_starter
 def test_a_schema_that_is_not_there_is_said(run: Path) -> None:
     with pytest.raises(SettingsError, match="no file"):
         answered(run, constrain="no-such-schema.json")

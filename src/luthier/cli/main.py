@@ -105,7 +105,9 @@ def compare(
     against: options.Against = None,
     constrain: options.Constrain = None,
     decode: options.Decode = None,
-    model: Annotated[str | None, typer.Option(help="With data: the model that would be tuned.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="With data: the model that would be tuned; of several: luthier bases.")
+    ] = None,
     set: options.Set = None,
     json: options.Json = False,
 ) -> None:
@@ -113,6 +115,10 @@ def compare(
     from luthier.recipes import compare_api as recipe
     from luthier.recipes.grading import named_graders
 
+    if len(model or []) > 1:
+        command = " ".join(["luthier bases", run, *(f"--model {name}" for name in model or [])])
+        raise typer.BadParameter(f"one model is tuned; to choose between several: {command}", param_hint="--model")
+    base: JsonObject = {"model.name": model[0] if model else None}
     changes: JsonObject = {
         "compare.arms": [*arms.split(",")] if arms else None, "compare.prompts": [*prompt] if prompt else None,
         "compare.knowledge": knowledge, "compare.endpoint.url": endpoint, "compare.endpoint.model": endpoint_model,
@@ -120,9 +126,9 @@ def compare(
         "compare.margin": margin, "compare.price": price, "compare.seeds": seeds, **named_graders(grader or [], schema),
     }  # fmt: skip
     if against:
-        screen.show(_against(Path(run), against, changes | {"model.name": model}, set, json))
+        screen.show(_against(Path(run), against, changes | base, set, json))
         return
-    folder = recipe.compared(run, changes, set or [], {"model.name": model}, None, screen.voice())
+    folder = recipe.compared(run, changes, set or [], base, None, screen.voice())
     show = _show_verdict if folder.verdict.exists() else _show_outlook
     show(folder, json)
 

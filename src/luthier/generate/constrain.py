@@ -121,14 +121,18 @@ class Constrainer:
     def grammar(self, constraint: Constraint) -> Grammar:
         """Compile a constraint; raise SettingsError, naming the fault, for one that cannot be held to."""
         grammar = Grammar(self._tokenizer, f"start: {self._lead} answer\n{_rule(constraint)}", self._limits)
-        if grammar.error:
-            fault = " ".join(grammar.error.split())[:_LONGEST_FAULT].rstrip(".")
-            raise SettingsError(f"answers cannot be constrained to this {_kind(constraint)}: {fault}.")
+        _refuse(constraint, grammar.error)
         return grammar
 
     def fits(self, grammar: Grammar, text: str) -> bool:
         """Tell whether a text could be a whole answer under a grammar of this constrainer."""
         return grammar.whole(self._tokenizer.greedy_tokenize(f"{self._lead_text}{text}"))
+
+
+def refuse_unusable(constraint: Constraint) -> None:
+    """Raise SettingsError, naming the fault, for a constraint that cannot be held to; no model is needed to see it."""
+    source = f"start: answer\n{_rule(constraint)}"
+    _refuse(constraint, LLMatcher.validate_grammar(source, limits=LLParserLimits(verbose_errors=False)))
 
 
 def masked(logits_BV: torch.Tensor, matchers: Sequence[Matcher | None]) -> torch.Tensor:
@@ -142,6 +146,12 @@ def masked(logits_BV: torch.Tensor, matchers: Sequence[Matcher | None]) -> torch
     out_BV = logits_BV.clone()
     out_BV[lines] = out_BV[lines].masked_fill(forbidden_nV, float("-inf"))
     return out_BV
+
+
+def _refuse(constraint: Constraint, error: str) -> None:
+    if error:
+        fault = " ".join(error.split())[:_LONGEST_FAULT].rstrip(".")
+        raise SettingsError(f"answers cannot be constrained to this {_kind(constraint)}: {fault}.")
 
 
 def _rule(constraint: Constraint) -> str:

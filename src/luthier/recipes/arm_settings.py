@@ -8,7 +8,11 @@ from luthier.config.settings import CompareSettings, Settings
 from luthier.core.endpoint import address
 from luthier.core.errors import DataError, SettingsError
 from luthier.core.types import JsonObject, JsonValue
+from luthier.data.knowledge import read_documents
 from luthier.graders.making.spec import graders_named
+from luthier.recipes.decode import refuse_contradictions, refuse_unusable_form
+from luthier.recipes.sources import read_prompt
+from luthier.verdict.cost import read_prices
 
 # What may change beside `compare`; answers decoded in another way are not kept.
 _DECODING = ("generate.constrain", "generate.decode")
@@ -45,11 +49,13 @@ def changed(settings: Settings, changes: Mapping[str, JsonValue], assignments: S
         if key in given and not {*arms} & {*result.compare.arms}:
             raise SettingsError(f"{key} is used by {' and '.join(arms)} alone, and compare.arms has none of them.")
     refuse_missing(result.compare)
+    refuse_contradictions(result.generate)
+    refuse_unusable_form(result.generate)
     return result
 
 
 def refuse_missing(settings: CompareSettings) -> None:
-    """Raise SettingsError or DataError where an arm's address, a file that is named, or a grader is not there."""
+    """Raise SettingsError or DataError where an arm's address, a file that is named, or a grader is not there or cannot be used."""
     if "endpoint" in settings.arms:
         address(settings.endpoint)
     graders_named([*([settings.grader] if settings.grader else []), *settings.also])
@@ -57,6 +63,12 @@ def refuse_missing(settings: CompareSettings) -> None:
         if not Path(name).exists():
             key = "compare.prompts" if name in settings.prompts else "compare.knowledge"
             raise DataError(f"{key}: there is no file or folder {name}.")
+    for name in settings.prompts:
+        read_prompt(Path(name))
+    if settings.knowledge:
+        read_documents(Path(settings.knowledge))
+    if settings.price:
+        read_prices(Path(settings.price))
 
 
 def with_its_arm(settings: Settings) -> Settings:

@@ -19,7 +19,7 @@ from luthier.recipes import likelihood
 from luthier.recipes.answer import Answering, answer_budget
 from luthier.recipes.arm_settings import changed
 from luthier.recipes.cross_fit import Gathered, cross_fitted
-from luthier.recipes.decode import forget_other_decoding
+from luthier.recipes.decode import forget_other_decoding, refuse_form_of_other_rows
 from luthier.recipes.differences import clusters_of
 from luthier.recipes.export import write_card
 from luthier.recipes.forgetting import forgetting
@@ -56,6 +56,7 @@ def compare(path: Path, voice: Voice, changes: JsonObject | None = None, assignm
     with folder.held():
         job = Job(folder, settings, voice)
         if changes or assignments:
+            refuse_form_of_other_rows(job)
             job.resolve({})
         compare_stage(job)
         if folder.done("export"):

@@ -20,6 +20,7 @@ from luthier.generate.constrain import (
     Matcher,
     Pattern,
     Spans,
+    refuse_unusable,
 )
 from luthier.generate.engine import Engine
 from luthier.generate.labels import Label, LabelScorer
@@ -27,7 +28,7 @@ from luthier.graders.json_fields import InvalidJson, parsed
 from luthier.recipes.job import Job
 from luthier.verdict.questions import questions
 
-SPANS = "spans"
+LABELS, SPANS = "labels", "spans"
 _PATTERN = "pattern:"
 _NO_MODEL_HERE = {"classical", "endpoint"}
 
@@ -102,6 +103,18 @@ def refuse_contradictions(settings: GenerateSettings) -> None:
         )
 
 
+def refuse_unusable_form(settings: GenerateSettings) -> None:
+    """Raise SettingsError for a form that answers cannot be held to, as far as the settings alone tell."""
+    if settings.constrain not in (None, LABELS, SPANS):
+        refuse_unusable(_given_form(str(settings.constrain)))
+
+
+def refuse_form_of_other_rows(job: Job) -> None:
+    """Raise a UserError where the training rows, or this model's tokenizer, do not go with `generate.constrain`."""
+    if job.settings.generate.constrain is not None:
+        _grammars(job, _constrainer(job), job.settings.generate.constrain)
+
+
 def forget_other_decoding(job: Job) -> None:
     """Take away answers that were decoded in another way than the settings say now."""
     now = (job.settings.generate.constrain, job.settings.generate.decode)
@@ -120,8 +133,10 @@ def forget_other_decoding(job: Job) -> None:
 
 def constraint(job: Job, text: str) -> Constraint:
     """Read `labels`, `json`, `pattern:REGEX` or the path of a JSON schema; `spans` is another for each question."""
-    if text == "labels":
-        return Choice(tuple(label_texts(job)))
+    return Choice(tuple(label_texts(job))) if text == LABELS else _given_form(text)
+
+
+def _given_form(text: str) -> Constraint:
     if text == "json":
         return ANY_OBJECT
     if text.startswith(_PATTERN):

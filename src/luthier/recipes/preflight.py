@@ -13,7 +13,7 @@ from luthier.data.sources import find_sources
 from luthier.graders.making.spec import grader_named
 from luthier.models.load import find_model, is_hub_id
 from luthier.recipes.arm_settings import refuse_missing
-from luthier.recipes.decode import refuse_contradictions
+from luthier.recipes.decode import refuse_contradictions, refuse_unusable_form
 
 _HUB = "hub:"
 
@@ -25,6 +25,7 @@ def preflight(settings: Settings, *, rows_given: bool) -> None:
     _refuse_unknown_parts(settings)
     refuse_missing(settings.compare)
     refuse_contradictions(settings.generate)
+    refuse_unusable_form(settings.generate)
     _refuse_what_would_do_nothing(settings)
     _refuse_files_given_twice(settings)
     if settings.model.init is not None or Path(settings.model.name).is_dir() or not is_hub_id(settings.model.name):

@@ -19,6 +19,7 @@ from luthier.core.rundir import RunDir, create, open_run, write_atomically, writ
 from luthier.recipes.arm_settings import with_its_arm
 from luthier.recipes.compare import compare_stage
 from luthier.recipes.cross_fit import plan_with_folds
+from luthier.recipes.decode import refuse_form_of_other_rows
 from luthier.recipes.environment import environment
 from luthier.recipes.export import export_stage
 from luthier.recipes.general import general_rows
@@ -100,6 +101,8 @@ def _whole_road(source: Source | None) -> list[Stage]:
 
 def _plan(job: Job) -> None:
     general_rows(job)
+    if job.run.is_whole_road():
+        refuse_form_of_other_rows(job)
     plan_with_folds(job)
 
 

@@ -55,6 +55,8 @@ class Prices(Section):
 
 def read_prices(path: Path) -> Prices:
     """Return the prices in a YAML file; raise SettingsError that names every fault."""
+    if not path.is_file():
+        raise SettingsError(f"compare.price: there is no file {path} with prices.")
     try:
         return Prices.model_validate(read_yaml(path))
     except ValidationError as error:
