@@ -167,17 +167,11 @@ def by_http(port: int, key: str, model: str, tokens: int) -> Callable[[str], Ans
 
 
 @contextmanager
-def luthier_server(model: str, clients: int) -> Iterator[tuple[int, str]]:
-    """Serve with Luthier; yield the port and the key."""
+def luthier_server(served: Mapping[str, object]) -> Iterator[tuple[int, str, int]]:
+    """Serve with Luthier and these settings; yield the port, the key and the process."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "serve.yaml"
-        served = {
-            "answers": clients,
-            "waiting": 4 * clients,
-            "engine_threads": usable_cores(),
-            "models": {"measured": model},
-        }
-        settings.write_text(yaml.safe_dump(served))
+        settings.write_text(yaml.safe_dump(dict(served)))
         command = [
             sys.executable,
             "-m",
@@ -197,7 +191,7 @@ def luthier_server(model: str, clients: int) -> Iterator[tuple[int, str]]:
         key = process.stdout.readline().strip().removeprefix("API key: ")
         port = int(process.stdout.readline().strip().rpartition(":")[2].partition("/")[0])
         try:
-            yield port, key
+            yield port, key, process.pid
         finally:
             process.terminate()
             process.wait(60)
@@ -280,7 +274,10 @@ def compared(folder: str, options: argparse.Namespace) -> dict[str, object]:
     """Measure every candidate over one model."""
     clients = options.clients
     client = EngineClient(EngineSpec(folder, threads=usable_cores(), max_rows=clients, max_waiting=4 * clients))
-    with luthier_server(folder, clients) as (port, key):
+    settings = {
+        "answers": clients, "waiting": 4 * clients, "engine_threads": usable_cores(), "models": {"measured": folder},
+    }  # fmt: skip
+    with luthier_server(settings) as (port, key, _):
         served = by_http(port, key, "measured", options.tokens)
         found = in_turns({"engine": by_engine(client, options.tokens), "luthier serve": served}, options)
     client.close()
