@@ -57,7 +57,7 @@ def test_a_key_must_be_right(served: Served, header: str):
         ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://localhost:3000"}, 200),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("method", ["GET", "DELETE", "POST", "OPTIONS"])
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST", "PUT", "PATCH", "OPTIONS"])
 def test_pages_of_other_sites_and_rebound_names_are_refused(
     served: Served, headers: dict[str, str], wanted: int, method: str
 ):

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, whatever happens to the process or to the files."""
 
+import errno
 import json
 import os
 import signal
@@ -107,7 +108,7 @@ def test_drop_newer_makes_room_for_the_steps_to_be_written_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["000001"]
 
 
-@pytest.mark.parametrize("kind", ["kill", "no space"])
+@pytest.mark.parametrize("kind", ["kill", "no space", "input/output"])
 def test_dying_at_every_file_operation_of_saving_leaves_a_verified_checkpoint(tmp_path, kind):
     """The first, second, ... file operation of save and retain is the last, until the writer survives."""
     save(tmp_path, 1, 2)
@@ -165,7 +166,8 @@ def _fail_at(operation: int, kind: str) -> None:
             if done == operation:
                 if kind == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
-                raise OSError(28, "No space left on device")
+                number = errno.ENOSPC if kind == "no space" else errno.EIO
+                raise OSError(number, os.strerror(number))
             return real(*arguments, **options)
 
         return call
