@@ -33,6 +33,12 @@ RESULT = ROOT / "bench/results/verdicts.json"
 PAGE = ROOT / "docs/experiments/verdicts.md"
 ARMS = "compare.arms=[classical, zero_shot, prompt, few_shot, retrieval, tuned, tuned_retrieval]"
 
+# What is kept of each verdict; slices, confusions and examples are in the run's own report.
+KEPT = (
+    "model", "data", "grader", "lower_is_better", "arms", "differences", "outcome", "because", "reasons", "next", "constraint", "measured",
+    "cross_fit", "looks",
+)  # fmt: skip
+
 Choice = Callable[[list[JsonObject]], list[JsonObject]]
 
 
@@ -126,8 +132,9 @@ def main() -> None:
     for name in TASKS:
         verdict = OUT / name / "verdict.json"
         if verdict.exists():
-            found["tasks"][name] = {"command": shown(name, TASKS[name]), **json.loads(verdict.read_text())}
-            found["tasks"][name].pop("run", None)
+            said = json.loads(verdict.read_text())
+            kept = {key: said[key] for key in KEPT if key in said}
+            found["tasks"][name] = {"command": shown(name, TASKS[name]), **kept}
     write_json(RESULT, found)
     page = PAGE.read_text(encoding="utf-8")
     for name in TASKS:

@@ -15,7 +15,26 @@ def section(verdict: JsonObject | None) -> str:
     tested = f"{data['test']:,} test rows" if data["test"] else "every row answered by cross-fitting"
     rows = f"{data['train']:,} training and {data['validation']:,} validation rows, {tested}; trained in {duration(float(measured['seconds']))}."
     said = [f"> {verdict[key]}" for key in ("because", "next") if verdict.get(key)]
-    return "\n\n".join([f"    {verdict['command']}", rows, _arms(verdict), "\n>\n".join(said)])
+    parts = [f"    {verdict['command']}", rows, _arms(verdict), _held(verdict), "\n>\n".join(said)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _held(verdict: JsonObject) -> str:
+    """Tell what holding the answers to a form did; empty where they were not held."""
+    constraint = objects(verdict.get("constraint"))
+    if not constraint:
+        return ""
+    scale = scale_of(str(verdict["grader"]), bool(verdict.get("lower_is_better")))
+    found = []
+    for name, arm in objects(constraint["arms"]).items():
+        held, free = (objects(objects(arm)[side]) for side in ("held", "free"))
+        scores, valid = ([float(str(side[key])) for side in (held, free)] for key in ("score", "valid"))
+        found.append(
+            f"{ARM_NAMES.get(name, name)} {scale.score(scores[0])} and {100 * valid[0]:.0f} % valid, "
+            f"freely {scale.score(scores[1])} and {100 * valid[1]:.0f} %"
+        )
+    told = f"What holding the answers to {constraint['held_to']} does, on {constraint['rows']} validation rows answered both ways: "
+    return f"{told}{'; '.join(found)}."
 
 
 def _arms(verdict: JsonObject) -> str:
