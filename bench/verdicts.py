@@ -25,6 +25,7 @@ from verdicts_page import section
 
 from luthier.core.rundir import write_json
 from luthier.core.types import JsonObject
+from luthier.verdict.figures import key_metrics
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("DATA", ROOT / "../shared/data/tasks"))
@@ -134,6 +135,8 @@ def main() -> None:
         if verdict.exists():
             said = json.loads(verdict.read_text())
             kept = {key: said[key] for key in KEPT if key in said}
+            for arm in kept["arms"].values():
+                arm["metrics"] = key_metrics(arm["metrics"])
             found["tasks"][name] = {"command": shown(name, TASKS[name]), **kept}
     write_json(RESULT, found)
     page = PAGE.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """The sections of docs/experiments/verdicts.md, made from the verdicts of the runs; see bench/verdicts.py."""
 
 from luthier.core.types import JsonObject
-from luthier.verdict.figures import ARM_NAMES, duration, ends, key_metrics, metric, metric_name, objects, scale_of
+from luthier.verdict.figures import ARM_NAMES, duration, ends, metric, metric_name, objects, scale_of
 
 _MOST_METRICS = 4
 
@@ -13,7 +13,7 @@ def section(verdict: JsonObject | None) -> str:
     data = objects(verdict["data"])
     measured = objects(verdict["measured"])
     tested = f"{data['test']:,} test rows" if data["test"] else "every row answered by cross-fitting"
-    rows = f"{data['train']:,} training and {data['validation']:,} validation rows, {tested}; trained in {duration(float(measured['seconds']))}."
+    rows = f"{data['train']:,} training and {data['validation']:,} validation rows, {tested}; trained in {duration(float(str(measured['seconds'])))}."
     said = [f"> {verdict[key]}" for key in ("because", "next") if verdict.get(key)]
     parts = [f"    {verdict['command']}", rows, _arms(verdict), _held(verdict), "\n>\n".join(said)]
     return "\n\n".join(part for part in parts if part)
@@ -42,7 +42,7 @@ def _arms(verdict: JsonObject) -> str:
     arms = objects(verdict["arms"])
     metrics: list[str] = []
     for arm in arms.values():
-        metrics += [name for name in key_metrics(objects(objects(arm)["metrics"])) if name not in metrics]
+        metrics += [name for name in objects(objects(arm)["metrics"]) if name not in metrics]
     metrics = metrics[:_MOST_METRICS]
     lines = [
         "| arm | "
@@ -52,9 +52,9 @@ def _arms(verdict: JsonObject) -> str:
     ]
     for name, arm in arms.items():
         one = objects(arm)
-        known = key_metrics(objects(one["metrics"]))
+        known = objects(one["metrics"])
         cells = [ARM_NAMES.get(name, name), f"{scale.score(float(str(one['score'])))} ({scale.interval(ends(arm))})"]
-        cells += [str(metric(shown, known[shown])) if shown in known else "" for shown in metrics]
+        cells += [metric(shown, float(str(known[shown]))) if shown in known else "" for shown in metrics]
         cells += [f"{one['tokens_in']:,.0f}", duration(float(str(one["seconds"])))]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
