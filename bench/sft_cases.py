@@ -13,7 +13,7 @@ PROMPT = (
     "intent and slots. The intent is one of AddToPlaylist, BookRestaurant, GetWeather, PlayMusic, RateBook, "
     "SearchCreativeWork and SearchScreeningEvent. The slots name what was asked for in the words that were said. "
 ) * 3
-SHAPES: dict[str, dict[str, object]] = {
+SHAPES: dict[str, dict[str, str | int | bool]] = {
     "llama-135m": {
         "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
         "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 2048, "tie_word_embeddings": True,
@@ -36,7 +36,7 @@ SHAPES: dict[str, dict[str, object]] = {
     },
 }  # fmt: skip
 _TINY = {"vocab_size": 8192, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
-# What runs a candidate, and the words behind its task; those of a peer need its own Python.
+# What runs a candidate, and the words behind its task; a peer, which its first word names, needs its own Python.
 CANDIDATES: dict[str, tuple[str, ...]] = {
     "luthier tree": ("sft_luthier.py", "tree"),
     "luthier packed": ("sft_luthier.py", "packed"),
@@ -44,6 +44,9 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     "trl packed": ("sft_trl.py", "packed"),
     "trl padded + liger": ("sft_trl.py", "padded", "liger"),
     "trl packed + liger": ("sft_trl.py", "packed", "liger"),
+    "llamafactory": ("sft_llamafactory.py", "recomputed"),
+    "llamafactory open": ("sft_llamafactory.py", "kept"),
+    "litgpt": ("sft_litgpt.py",),
 }
 _BOTH = ("luthier tree", "luthier packed")
 
@@ -80,15 +83,15 @@ class Case:
             raise SystemExit(f"{file} has {len(found)} rows; {steps} steps of {self.rows_a_step} need {number}.")
         return found
 
-    def config(self, quick: bool) -> dict[str, object] | None:
+    def config(self, quick: bool) -> dict[str, str | int | bool] | None:
         """Return the model's shape; a model without one is loaded."""
         shape = SHAPES.get(self.model)
-        return shape | _TINY if shape and quick else shape
+        return shape | _TINY if shape and quick else shape and dict(shape)
 
 
 def on_a_cpu(models: Sequence[str], methods: Sequence[str], shared: Sequence[int]) -> Iterator[Case]:
     """Yield every combination."""
-    candidates = (*_BOTH, "trl padded", "trl packed")
+    candidates = (*_BOTH, "trl padded", "trl packed", "llamafactory", "llamafactory open", "litgpt")
     for model in models:
         for method in methods:
             yield from (Case(model, method, candidates, shared=number) for number in shared)

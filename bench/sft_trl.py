@@ -11,27 +11,9 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from sft_task import flops_per_token, make_model, now, peak, wait_for_the_turn
-from transformers import AutoTokenizer, TrainerCallback
+from sft_task import Stopwatch, flops_per_token, make_model, rows_at_once, wait_for_the_turn
+from transformers import AutoTokenizer
 from trl import SFTConfig, SFTTrainer
-
-
-class Stopwatch(TrainerCallback):
-    """Notes wall and processor time at the end of every step."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.times: list[tuple[float, float]] = []
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Note the time."""
-        self.times.append(now(self.device))
-
-
-def rows_at_once(task: dict) -> int:
-    """Return how many rows go through the model together: as many of a step as their positions allow, in equal parts."""
-    longest, number = max(len(row["input_ids"]) for row in task["rows"]), task["rows_a_step"]
-    return next(n for n in range(number, 0, -1) if number % n == 0 and (n * longest <= task["micro_tokens"] or n == 1))
 
 
 def main(task: dict, layout: str, liger: bool) -> None:
@@ -48,7 +30,7 @@ def main(task: dict, layout: str, liger: bool) -> None:
             gradient_checkpointing=task["checkpointing"], gradient_checkpointing_kwargs={"use_reentrant": False}, use_liger_kernel=liger,
             per_device_train_batch_size=1 if packing else together, gradient_accumulation_steps=parts, packing=packing,
             max_length=num_tokens // (steps * parts) + 1 if packing else None, completion_only_loss=True, report_to="none",
-            save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            save_strategy="no", logging_steps=1, train_sampling_strategy="sequential", disable_tqdm=True,
         )  # fmt: skip
         watch = Stopwatch(device)
         trainer = SFTTrainer(
@@ -57,13 +39,7 @@ def main(task: dict, layout: str, liger: bool) -> None:
             peft_config=None if full else LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         )  # fmt: skip
         trainer.train()
-    (wall, processor), (last_wall, last_processor) = watch.times[0], watch.times[-1]
-    rows_done = len(rows) * (len(watch.times) - 1) / len(watch.times)
-    print(json.dumps({
-        "rows_per_second": rows_done / (last_wall - wall), "tokens_per_second": num_tokens / len(rows) * rows_done / (last_wall - wall),
-        "cpu_seconds_per_row": (last_processor - processor) / rows_done, **peak(device), "flops_per_token": flops_per_token(trainer.model),
-        "attention": model.config._attn_implementation,
-    }))  # fmt: skip
+    watch.report(task, flops_per_token=flops_per_token(trainer.model), attention=model.config._attn_implementation)
 
 
 if __name__ == "__main__":
