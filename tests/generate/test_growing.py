@@ -103,3 +103,23 @@ def test_other_attention_is_left_alone() -> None:
     model.set_attn_implementation("eager")
     with decode_attention.used(model):
         assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("mask", ["none", "bool", "added"])
+def test_half_precision_reads_the_block_as_it_lies_and_sees_nothing_of_its_room(mask: str) -> None:
+    torch.manual_seed(1)
+    module = torch.nn.Module()
+    query = torch.randn(3, 6, 1, 8).bfloat16()
+    layer, new = GrowingLayer(), [x.bfloat16() for x in states(40)]
+    key, value = layer.update(*new)
+    for block in layer._blocks:
+        block[:, :, 40:] = 1000.0
+    shown = torch.rand(3, 1, 1, 40) > 0.3
+    shown[..., 0] = True
+    masks = {"none": None, "bool": shown, "added": torch.zeros(3, 1, 1, 40).masked_fill(~shown, torch.finfo().min)}
+    dense, _ = decode_attention._dense(key, value)
+    assert dense.data_ptr() == key.data_ptr() and dense.is_contiguous() and not key.is_contiguous()
+    ours, _ = decode_attention.decode_attention(module, query, key, value, masks[mask])
+    plain, _ = decode_attention.decode_attention(module, query, *new, masks[mask])
+    torch.testing.assert_close(ours, plain, rtol=2e-2, atol=1e-2)
+    assert decode_attention._dense(key.float(), value.float())[0].shape[2] == 40

@@ -26,7 +26,7 @@ from luthier.core.types import Completion, FinishReason, Prompt
 from luthier.generate.constrain import Matcher, masked
 from luthier.generate.growing import branched, growing_cache, side_by_side
 from luthier.generate.sample import greedy, log_probability, sampled
-from luthier.kernels import decode_attention
+from luthier.kernels import decode_attention, packed_linear
 
 MOST_ROWS = 64
 _TOKENS = 32_768
@@ -61,12 +61,12 @@ class Running:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Generator[None]:
-    """Put the model into evaluation mode, with attention made for decoding, and back into its own."""
+    """Put the model into evaluation mode, with attention and weights made for decoding, and back into its own."""
     was_training = model.training
     assert isinstance(model, PreTrainedModel | PeftModel)
     model.eval()
     try:
-        with decode_attention.used(model):
+        with decode_attention.used(model), packed_linear.packed(model):
             yield
     finally:
         model.train(was_training)

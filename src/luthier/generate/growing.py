@@ -11,6 +11,8 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
+from luthier.kernels.decode_attention import filled_part
+
 _ROOM = 64
 
 
@@ -66,7 +68,8 @@ class GrowingLayer(DynamicLayer):
         self._show(filled)
 
     def _larger(self, place: int, new: torch.Tensor, end: int) -> torch.Tensor:
-        block = new.new_empty(new.shape[0], new.shape[1], end + _ROOM, new.shape[3])
+        # Zeros: attention may read the room too, and a hidden value that is no number would still spoil a sum.
+        block = new.new_zeros(new.shape[0], new.shape[1], end + _ROOM, new.shape[3])
         if self._blocks:
             block[:, :, : self._filled] = self._blocks[place][:, :, : self._filled]
         return block
@@ -74,7 +77,7 @@ class GrowingLayer(DynamicLayer):
     def _show(self, filled: int) -> None:
         self._filled = filled
         if self._blocks:
-            self.keys, self.values = (block[:, :, :filled] for block in self._blocks)
+            self.keys, self.values = (filled_part(block, filled) for block in self._blocks)
             self.is_initialized = True
 
 

@@ -5,7 +5,12 @@ matrix product (bench/generate.py). Query heads that share a key-value head are 
 read once and never repeated. It enters a stock model through transformers' public attention interface and takes the
 stock masks; whatever it does not compute (many queries, capped scores, sinks, other devices) goes to stock attention.
 
-Shapes: B rows, H key-value heads, G query heads of each, L tokens of the cache, E channels of a head, M = B x H.
+In half precision oneDNN copies whatever does not lie densely, which the filled part of a growing cache does not: a copy of
+all keys and values for every token. A cache therefore hands out views that know their block (`filled_part`), and the
+product runs over the whole block, its room hidden.
+
+Shapes: B rows, H key-value heads, G query heads of each, L tokens of the cache, E channels of a head, M = B x H, C tokens
+that a block has room for.
 """
 
 from collections.abc import Generator
@@ -21,6 +26,8 @@ from transformers.masking_utils import sdpa_mask
 NAME = "luthier_decode"
 _STOCK = "sdpa"
 _NOT_COMPUTED = ("softcap", "s_aux", "position_bias", "cache")
+# A block is read as it lies while its room is at most so large a part of what is filled; beyond, the copy is cheaper.
+_MOST_ROOM = 2.0
 
 
 def use(model: PreTrainedModel | PeftModel) -> None:
@@ -45,6 +52,21 @@ def used(model: PreTrainedModel | PeftModel) -> Generator[None]:
             stock.set_attn_implementation(before)
 
 
+class FilledPart(torch.Tensor):
+    """The filled part of a dense block B x H x C x E whose room holds numbers; any operation on it gives plain tensors."""
+
+    block: torch.Tensor
+    # torch's own word for "results are plain tensors"; its type says nothing of class methods.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
+
+
+def filled_part(block_BHCE: torch.Tensor, filled: int) -> torch.Tensor:
+    """Return the first `filled` tokens of a block as a view that knows the block."""
+    view = block_BHCE[:, :, :filled].as_subclass(FilledPart)
+    view.block = block_BHCE
+    return view
+
+
 def decode_attention(
     module: torch.nn.Module,
     query_BNTE: torch.Tensor,
@@ -64,17 +86,29 @@ def decode_attention(
         )  # fmt: skip
     rows, heads = key_BHLE.shape[:2]
     scale = query_BNTE.shape[-1] ** -0.5 if scaling is None else scaling
+    length, (key_BHCE, value_BHCE) = key_BHLE.shape[2], _dense(key_BHLE, value_BHLE)
     query_MGE = query_BNTE.view(rows * heads, -1, query_BNTE.shape[-1]) * scale
-    score_MGL = torch.bmm(query_MGE, key_BHLE.flatten(0, 1).transpose(1, 2)).float()
+    score_MGC = torch.bmm(query_MGE, key_BHCE.flatten(0, 1).transpose(1, 2)).float()
+    score_MGC[..., length:] = float("-inf")
     if attention_mask is not None:
-        score_BXL = score_MGL.view(rows, -1, score_MGL.shape[-1])
-        mask_B1L = attention_mask[:, 0, :, : score_MGL.shape[-1]]
+        score_BXL = score_MGC.view(rows, -1, score_MGC.shape[-1])[..., :length]
+        mask_B1L = attention_mask[:, 0, :, :length]
         if mask_B1L.dtype == torch.bool:
             score_BXL.masked_fill_(~mask_B1L, float("-inf"))
         else:
             score_BXL += mask_B1L
-    share_MGL = torch.softmax(score_MGL, dim=-1).to(value_BHLE.dtype)
-    return torch.bmm(share_MGL, value_BHLE.flatten(0, 1)).view(rows, 1, -1, value_BHLE.shape[-1]), None
+    share_MGC = torch.softmax(score_MGC, dim=-1).to(value_BHLE.dtype)
+    return torch.bmm(share_MGC, value_BHCE.flatten(0, 1)).view(rows, 1, -1, value_BHLE.shape[-1]), None
+
+
+def _dense(key_BHLE: torch.Tensor, value_BHLE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the whole blocks where a product would copy the filled parts for the sake of less room."""
+    if isinstance(key_BHLE, FilledPart) and isinstance(value_BHLE, FilledPart) and key_BHLE.dtype != torch.float32:
+        key_BHCE, value_BHCE = key_BHLE.block, value_BHLE.block
+        length, room = key_BHLE.shape[2], key_BHCE.shape[2] - key_BHLE.shape[2]
+        if room <= _MOST_ROOM * length and key_BHCE.is_contiguous() and value_BHCE.is_contiguous():
+            return key_BHCE, value_BHCE
+    return key_BHLE, value_BHLE
 
 
 def _without_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
