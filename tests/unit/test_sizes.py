@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 from luthier.core.errors import ModelError
 from luthier.data.loader import packed
 from luthier.models.flops import training_flops
-from luthier.models.sizes import Shape, shape_of, training_bytes
+from luthier.models.sizes import Shape, heap_bytes, shape_of, training_bytes
 
 SMALL = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -80,6 +80,16 @@ def test_the_estimate_grows_with_what_is_trained_and_shrinks_with_checkpointing(
     assert full > training_bytes(shape, 10**9, "bfloat16", 4096, checkpointing=False)
     assert full > training_bytes(shape, 10**9, "float32", 4096, checkpointing=True)
     assert full > training_bytes(shape, 10**9, "float32", 1024, checkpointing=False)
+
+
+def test_a_long_training_leaves_more_freed_memory_than_a_short_one_and_not_without_end():
+    shape = shape_of(LlamaConfig(**SMALL, tie_word_embeddings=True).to_dict())
+    short, demo, snips, months = (heap_bytes(shape, "bfloat16", 2000, steps) >> 20 for steps in (3, 134, 3058, 10**6))
+    assert heap_bytes(shape, "bfloat16", 2000, 24) >> 20 == short
+    assert (
+        demo - short == pytest.approx(99, abs=2) and snips - short == pytest.approx(280, abs=2) and months < snips + 40
+    )
+    assert heap_bytes(shape, "float32", 2000, 3) == heap_bytes(shape, "float32", 2000, 3058)
 
 
 def test_training_takes_six_operations_a_weight_and_token():

@@ -65,11 +65,11 @@ def shape(job: Job) -> Shape:
 
 
 def here(job: Job) -> Ground:
-    """This machine; processes that train together share what is free."""
+    """This machine; processes that train together share the free memory of a CPU, and have a GPU each."""
     assert job.settings.model.dtype
     on_cpu = job.device == "cpu"
     free = hardware(job.run.path).free_memory_bytes if on_cpu else torch.cuda.mem_get_info()[0]
-    return Ground(on_cpu, free // world().size, job.settings.model.dtype)
+    return Ground(on_cpu, free // world().size if on_cpu else free, job.settings.model.dtype)
 
 
 class Weigher:
@@ -87,7 +87,7 @@ class Weigher:
     def memory(self, settings: Settings, ground: Ground) -> Memory:
         """Return what training adds to a process, with the heaviest micro-batch among the first steps to come."""
         train = settings.train
-        assert train.micro_tokens and train.lora.rank and train.layout
+        assert train.micro_tokens and train.lora.rank and train.layout and train.steps
         layout = layout_under(self._job, settings)
         kept = attention.LONGEST_SHORT.get(DTYPES[ground.dtype], 0) if layout == "packed" and ground.on_cpu else 0
         positions, squares = self._heaviest(layout, train.micro_tokens, kept)
@@ -95,7 +95,8 @@ class Weigher:
             self._shape, self.num_trained(settings), ground.dtype, positions, checkpointing=bool(train.gradient_checkpointing),
             score_elements=squares, optimizer=train.optimizer,
         )  # fmt: skip
-        return memory._replace(rest=heap_bytes(self._shape, ground.dtype, positions) if ground.on_cpu else 0)
+        heap = heap_bytes(self._shape, ground.dtype, positions, train.steps)
+        return memory._replace(rest=heap if ground.on_cpu else 0)
 
     def num_trained(self, settings: Settings) -> int:
         """Return how many weights are trained."""

@@ -113,13 +113,25 @@ def world() -> World:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "MASTER_ADDR" not in os.environ:
         return ALONE
-    if torch.cuda.is_available():
-        raise SettingsError(
-            f"torchrun started {size} processes, which train together on CPUs only so far, and this machine has a GPU. "
-            "Start luthier without torchrun, or hide the GPU with CUDA_VISIBLE_DEVICES=''."
-        )
-    dist.init_process_group("gloo")
+    dist.init_process_group(_backends())
     return World(dist.get_rank(), dist.get_world_size())
+
+
+def _backends() -> str:
+    """Return what carries tensors between processes: gloo on CPUs, and nccl on GPUs, of which this process takes its own from now on.
+
+    Numbers and words stay on the CPU and travel by gloo there too. Raises SettingsError where a process would have no GPU.
+    """
+    if not torch.cuda.is_available():
+        return "cpu:gloo"
+    place, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here > torch.cuda.device_count():
+        raise SettingsError(
+            f"torchrun started {here} processes on this machine, which has {torch.cuda.device_count()} GPU(s); each process needs one of its own. "
+            "Start at most as many with --nproc-per-node, or hide the GPUs with CUDA_VISIBLE_DEVICES='' to train on the CPU."
+        )
+    torch.cuda.set_device(place)
+    return "cpu:gloo,cuda:nccl"
 
 
 def _weightless(batch: Batch) -> Batch:
