@@ -10,7 +10,8 @@ from chat_server import ChatServer, answering
 from luthier.config.settings import EndpointSettings
 from luthier.core.endpoint import Client, Decoding, address
 from luthier.core.errors import ResourceError, RunFailed, SettingsError
-from luthier.core.types import Message
+from luthier.core.types import Conversation, Message, Row
+from luthier.data.normal import answer
 
 DECODING = Decoding(max_new_tokens=7, temperature=0.5, top_p=0.9, seed=3)
 ASKED = [Message("system", "Be brief."), Message("user", "Hello"), Message("user", "again", weight=0)]
@@ -58,6 +59,19 @@ def test_tool_calls_carry_their_arguments_as_text(server):
     body = running.requests[0].body
     assert body["tools"] == [tool]
     assert body["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"a": 1}'
+
+
+def test_an_answer_that_calls_tools_is_its_calls_as_rows_write_them(server):
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    said = [None, "Let me see."]
+    message = {"role": "assistant", "tool_calls": [call]}
+    running = server(
+        answer=lambda body: json.dumps({"choices": [{"message": message | {"content": said.pop()}}]}).encode()
+    )
+    row = Row("r", "f", 1, 1, Conversation((Message("user", "x"), Message("assistant", "", tool_calls=(call,)))))
+    asking = client(running)
+    assert asking.ask(ASKED).text == f"Let me see.\n{answer(row)}"
+    assert asking.ask(ASKED).text == answer(row)
 
 
 def test_no_key_is_sent_where_none_is_set(server, monkeypatch):

@@ -19,6 +19,7 @@ from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 from luthier.core.errors import ResourceError, RunFailed, SettingsError
+from luthier.core.hashing import canonical_json
 from luthier.core.types import FinishReason, JsonObject, JsonValue, Message
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
@@ -233,7 +234,9 @@ def _reply(data: bytes, url: str, seconds: float) -> Reply:
     try:
         body = json.loads(data)
         choice = body["choices"][0]
-        text = choice["message"].get("content") or ""
+        text, calls = choice["message"].get("content") or "", choice["message"].get("tool_calls")
+        if calls:  # as rows write an answer that calls tools
+            text = "\n".join(filter(None, [text, canonical_json(calls)]))
         tokens_in, tokens_out = (_count(body.get("usage"), key) for key in ("prompt_tokens", "completion_tokens"))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunFailed(
