@@ -23,6 +23,7 @@ class Acting:
     refusal: tuple[int, JsonObject] | None = None
     breaks_off: bool = False
     endless: bool = False
+    calls_by_itself: bool = True  # --enable-auto-tool-choice
     left: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -50,6 +51,9 @@ def acting(*models: str) -> Iterator[Acting]:
                 self._send(401, {"error": "Unauthorized"})
             elif told.refusal is not None:
                 self._send(*told.refusal)
+            elif body.get("tool_choice") == "auto" and not told.calls_by_itself:
+                fault = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+                self._send(400, {"error": {"message": fault}})
             elif self.path == "/v1/load_lora_adapter":
                 self._load(body)
             elif self.path in ("/v1/chat/completions", "/v1/completions"):
@@ -79,6 +83,24 @@ def acting(*models: str) -> Iterator[Acting]:
             except (BrokenPipeError, ConnectionResetError):
                 told.left.set()
 
+        def _calls(self, index: int, body: JsonObject) -> Iterator[bytes]:
+            """Two calls in pieces; a call that was asked for by name says its name with each piece, as vLLM did for long."""
+            choice = body["tool_choice"]
+            named = choice["function"]["name"] if isinstance(choice, dict) else None  # type: ignore[index]
+            for place, name in enumerate([named] if named else ["first", "second"]):
+                pieces = [{"name": name, "arguments": ""}, {"arguments": '{"a": '}, {"arguments": "1}"}]
+                for number, function in enumerate(pieces):
+                    call = {"index": place, "function": function}
+                    if not number or named:
+                        call |= {
+                            "id": f"chatcmpl-tool-{place}-{number}",
+                            "type": "function",
+                            "function": {"name": name, **function},
+                        }
+                    delta = {"tool_calls": [call]}
+                    yield json.dumps({"choices": [{"index": index, "finish_reason": None, "delta": delta}]}).encode()
+            yield self._event(index, "", "stop" if named else "tool_calls", False)
+
         def _events(self, body: JsonObject) -> Iterator[bytes]:
             plain = self.path == "/v1/completions"
             said = str(body["prompt"]) if plain else body["messages"][-1]["content"]  # type: ignore[index]
@@ -86,6 +108,9 @@ def acting(*models: str) -> Iterator[Acting]:
                 time.sleep(0.01)  # as fast as a model writes
                 yield self._event(0, "more ", None, plain)
             for index in range(body["n"]):  # type: ignore[arg-type]
+                if body.get("tool_choice", "none") != "none":
+                    yield from self._calls(index, body)
+                    continue
                 for piece in (str(body["model"]), " heard ", said):
                     yield self._event(index, piece, None, plain)
                 if told.breaks_off:

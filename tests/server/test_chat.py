@@ -157,7 +157,7 @@ def test_the_model_map_is_followed_and_told(client: OpenAI):
         ({"stream_options": {"include_usage": True}}, 400, "invalid_value", "stream_options"),
         ({"logit_bias": {"1": 5}}, 400, "not_supported", "logit_bias"),
         ({"functions": [{"name": "f"}]}, 400, "not_supported", "functions"),
-        ({"tool_choice": "required", "tools": []}, 400, "not_supported", "tool_choice"),
+        ({"tool_choice": "required", "tools": []}, 400, "invalid_value", "tool_choice"),
         ({"response_format": {"type": "xml"}}, 400, "invalid_value", "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}}, 400, "invalid_value", "response_format"),
         ({"extra_body": {"top_k": 3}}, 400, "unknown_parameter", "top_k"),

@@ -62,7 +62,7 @@ def served(engine: Acting, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def client(served: Served, engine: Acting) -> Iterator[OpenAI]:
     yield served.client()
-    engine.refusal, engine.breaks_off, engine.endless = None, False, False
+    engine.refusal, engine.breaks_off, engine.endless, engine.calls_by_itself = None, False, False, True
 
 
 def test_an_answer_is_whole_or_in_pieces_with_its_usage(client: OpenAI):
@@ -97,6 +97,44 @@ def test_only_what_was_checked_is_asked_for(client: OpenAI, engine: Acting):
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(**ASKED, extra_body={"lora_path": "/etc"})
     assert {path for path, _ in engine.asked} <= ALLOWED
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("first", "second")
+]
+
+
+def test_calls_come_from_there_as_they_were_asked_for(client: OpenAI, engine: Acting):
+    named = {"type": "function", "function": {"name": "second"}}
+    for choice, parallel, sent, names in (
+        (None, None, "auto", ["first", "second"]), ("auto", True, "auto", ["first", "second"]), ("required", False, "required", ["first", "second"]),
+        (named, None, named, ["second"]),
+    ):  # fmt: skip
+        asked = ASKED | {"tools": TOOLS} | ({} if choice is None else {"tool_choice": choice})
+        asked |= {} if parallel is None else {"parallel_tool_calls": parallel}
+        made = client.chat.completions.create(**asked, n=2).choices
+        body = engine.bodies("/v1/chat/completions")[-1]
+        assert (body["tool_choice"], body.get("parallel_tool_calls")) == (sent, False if parallel is False else None)
+        assert body["tools"] == TOOLS
+        for one in made:
+            assert one.finish_reason == "tool_calls" and one.message.content is None and one.message.tool_calls
+            assert [(call.function.name, call.function.arguments) for call in one.message.tool_calls] == [
+                (name, '{"a": 1}') for name in names
+            ]
+        chunks = [chunk.choices[0] for chunk in client.chat.completions.create(**asked, stream=True)]
+        pieces = [piece for chunk in chunks for piece in chunk.delta.tool_calls or []]
+        assert [piece.function.name for piece in pieces if piece.id] == names and chunks[
+            -1
+        ].finish_reason == "tool_calls"
+    assert client.chat.completions.create(**ASKED, tools=TOOLS, tool_choice="none").choices[0].message.content
+    assert not {"tools", "tool_choice"} & set(engine.bodies("/v1/chat/completions")[-1])
+
+
+def test_an_engine_that_calls_no_tools_by_itself_says_what_it_wants(client: OpenAI, engine: Acting):
+    engine.calls_by_itself = False
+    with pytest.raises(openai.BadRequestError, match="--enable-auto-tool-choice"):
+        client.chat.completions.create(**ASKED, tools=TOOLS)
+    assert client.chat.completions.create(**ASKED, tools=TOOLS, tool_choice="required").choices[0].message.tool_calls
 
 
 def test_adapters_are_pushed_once_and_each_answers_under_its_own_name(client: OpenAI, engine: Acting):

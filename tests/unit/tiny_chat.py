@@ -72,6 +72,33 @@ GEMMA4 = """{{- bos_token }}
 PHI4 = """{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' }}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- else %}{{- eos_token }}{%- endif %}"""
 
+MISTRAL_CALLS = """{{- bos_token }}
+{%- for message in messages %}
+{%- if message.tool_calls %}
+{{- '[TOOL_CALLS] [' }}
+{%- for call in message.tool_calls %}
+{%- if call.id is not defined or call.id | length != 9 %}{{- raise_exception('an id has nine letters and digits') }}{%- endif %}
+{%- set written = call.function | tojson %}
+{{- written[:-1] + ', "id": "' + call.id + '"}' + (']' + eos_token if loop.last else ', ') }}
+{%- endfor %}
+{%- elif message.role == 'assistant' %}{{- ' ' + message.content + eos_token }}
+{%- elif message.role == 'tool' %}{{- '[TOOL_RESULTS] {"content": ' + message.content | tojson + ', "call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+{%- else %}{{- '[INST] ' + message.content + ' [/INST]' }}{%- endif %}
+{%- endfor %}"""
+QWEN3_CALLS = QWEN3.replace(
+    "{{- content + '<|im_end|>\\n' }}",
+    """{{- content }}
+{%- for call in message.tool_calls or [] %}{{- '\\n' if content or not loop.first }}
+{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' + call.function.arguments | tojson + '}\\n</tool_call>' }}
+{%- endfor %}{{- '<|im_end|>\\n' }}""",
+)
+XML_CALLS = CHATML.replace(
+    """{"name": "' + call.function.name + '", "arguments": ' + (call.function.arguments | tojson) + '}""",
+    "<function=' + call.function.name + '>' + (call.function.arguments.items() | list | tojson) + '</function>",
+)
+# How templates write calls: those that are read out of answers, and those that stay text.
+CALLS = {"chatml": CHATML, "llama3": LLAMA3, "mistral": MISTRAL_CALLS, "qwen3": QWEN3_CALLS}
+NO_CALLS = {"xml": XML_CALLS, "gemma": GEMMA, "plain mistral": MISTRAL}
 TEMPLATES = {
     "chatml": CHATML,
     "llama3": LLAMA3,

@@ -13,12 +13,15 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from luthier.core.errors import ModelError
+from luthier.core.hashing import text_hash
 from luthier.core.types import Conversation, JsonObject, JsonValue, Message
 from luthier.data.asked import Asked, Rendering, directly
+from luthier.data.call_format import PROBE_ID, PROBE_TOOLS, CallFormat, call_format, probe_calls
 from luthier.data.encode import Encoder, is_marked, unmark
 from luthier.data.problems import RowProblem
 
@@ -30,10 +33,7 @@ _QUESTION: JsonObject = {"role": "user", "content": "ProbeQuestion"}
 _ANSWER = "ProbeAnswer"
 _REASONING = "ProbeReasoning"
 _KEY = "probe_key"
-_TOOL: JsonObject = {
-    "type": "function",
-    "function": {"name": "probe_tool", "description": "Probe.", "parameters": {"type": "object", "properties": {}}},
-}
+_LONG_ID = "call_" + "0" * 24  # as OpenAI writes ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class ChatTemplate:
         source = tokenizer.chat_template
         self.exists = bool(source)
         self.encoder = Encoder(tokenizer, "\0".join(source.values()) if isinstance(source, dict) else source or "")
-        self._arguments_as_text = False
+        self._arguments_as_text = self._short_ids = False
         self._end_of_turn: frozenset[int] = frozenset()
         self._lead, self._reasoning_end, self._content_start = "", "", ""
         self._empty_thought = ""
@@ -91,6 +91,12 @@ class ChatTemplate:
     def lead(self) -> str:
         """What the template writes between its prompt and the content of an answer."""
         return self._lead
+
+    @cached_property
+    def calls(self) -> CallFormat | None:
+        """How an answer that calls tools is written; None where a template writes none, or not as JSON objects."""
+        one, two = self._probe_calls(1), self._probe_calls(2)
+        return None if one is None else call_format(self._lead, one, two)
 
     def turns(self, conversations: Sequence[Conversation]) -> list[list[Turn] | RowProblem]:
         """Return the trained assistant turns of each conversation in order, or why one cannot be rendered as served."""
@@ -225,6 +231,8 @@ class ChatTemplate:
         fields.pop("weight", None)
         if message.tool_calls:
             fields["tool_calls"] = [self._marked(self._call(call)) for call in message.tool_calls]
+        if "tool_call_id" in fields:
+            fields["tool_call_id"] = self._call_id(str(fields["tool_call_id"]))
         for name in ("content", "reasoning_content", "name", "tool_call_id"):
             if name in fields:
                 fields[name] = self.encoder.mark(fields[name], answer=answer)
@@ -245,7 +253,13 @@ class ChatTemplate:
             arguments = json.dumps(arguments, ensure_ascii=False)
         elif not self._arguments_as_text and isinstance(arguments, str):
             arguments = _as_object(arguments)
-        return {**call, "function": {**function, "arguments": arguments}}
+        named: JsonObject = {"id": self._call_id(call["id"])} if isinstance(call.get("id"), str) else {}
+        return {**call, **named, "function": {**function, "arguments": arguments}}
+
+    def _call_id(self, name: JsonValue) -> str:
+        """Return an id as the template takes it: some refuse all that are not nine letters and digits (Mistral)."""
+        text = str(name)
+        return text_hash(text)[: len(PROBE_ID)] if self._short_ids and len(text) != len(PROBE_ID) else text
 
     def _probe(self) -> None:
         plain = self._probe_render({"role": "assistant", "content": _ANSWER})
@@ -257,14 +271,28 @@ class ChatTemplate:
     def _probe_tool_calls(self) -> None:
         for as_text in (False, True):
             arguments: JsonValue = json.dumps({_KEY: "x"}) if as_text else {_KEY: "x"}
-            function: JsonObject = {"name": "probe_tool", "arguments": arguments}
-            call: JsonObject = {"id": "probe00id", "type": "function", "function": function}
-            text = self._probe_render({"role": "assistant", "content": "", "tool_calls": [call]}, [_TOOL])
-            behind = text.rpartition(_KEY)[2]
+            behind = self._probe_call(PROBE_ID, arguments)
             if behind.startswith('"'):
                 self._arguments_as_text = as_text
+                self._short_ids = not self._probe_call(_LONG_ID, arguments)
                 self._end_of_turn |= self._last_special_token(behind)
                 return
+
+    def _probe_call(self, name: str, arguments: JsonValue) -> str:
+        """Return what is rendered behind the key of a call's arguments; nothing where the call is refused."""
+        function: JsonObject = {"name": "probe_tool", "arguments": arguments}
+        call: JsonObject = {"id": name, "type": "function", "function": function}
+        text = self._probe_render({"role": "assistant", "content": "", "tool_calls": [call]}, PROBE_TOOLS)
+        return text.rpartition(_KEY)[2]
+
+    def _probe_calls(self, number: int) -> str | None:
+        """Return the answer that holds the probe's calls as it is trained and served, without the end of its turn."""
+        messages = (Message("user", "ProbeQuestion"), Message("assistant", "", tool_calls=tuple(probe_calls(number))))
+        (turns,) = self.turns([Conversation(messages, PROBE_TOOLS)]) if self.exists else [[]]
+        if isinstance(turns, RowProblem) or not turns:
+            return None
+        ending = self._ending.search(turns[0].answer)
+        return turns[0].answer if ending is None else turns[0].answer[: ending.start()]
 
     def _probe_reasoning(self) -> None:
         prompt = self._probe_render(None)

@@ -19,7 +19,7 @@ from luthier.core.errors import LuthierError, RunFailed
 from luthier.core.hardware import usable_cores
 from luthier.core.threads import child_environment
 from luthier.core.types import JsonObject
-from luthier.generate.request import Delta, Finished, Sampling
+from luthier.generate.request import Delta, Finished, Sampling, ToolChoice
 from luthier.generate.wire import error_from_json, event_from_json, read_lines, write_line
 
 _COMMAND = (sys.executable, "-m", "luthier.generate.worker")
@@ -58,12 +58,13 @@ class EngineSpec:
 class Ask:
     """A conversation, or a plain `prompt`, and how to answer it; `constraint` as the worker's `constraint_from_json`.
 
-    Where `adapter_folder` is given, an adapter that is not in memory is loaded from there first.
+    With a `tool_choice` calls of the tools are read out of the answer; without one they are text. Where `adapter_folder` is given, an adapter that is not in memory is loaded from there first.
     """
 
     messages: Sequence[JsonObject] = ()
     prompt: str | None = None
     tools: Sequence[JsonObject] = ()
+    tool_choice: ToolChoice | None = None
     sampling: Sampling = field(default_factory=Sampling)
     adapter: str | None = None
     adapter_folder: Path | None = None
@@ -190,6 +191,7 @@ class EngineClient:
             "tools": [dict(one) for one in ask.tools], "sampling": cast(JsonObject, asdict(ask.sampling)),
             "adapter": ask.adapter, "adapter_path": None if ask.adapter_folder is None else str(ask.adapter_folder),
             "constraint": ask.constraint,
+            "tool_choice": None if ask.tool_choice is None else cast(JsonObject, asdict(ask.tool_choice)),
         }  # fmt: skip
         return self._send(message, ask.sampling.n, inbox)
 

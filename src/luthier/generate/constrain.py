@@ -1,4 +1,5 @@
-"""What an answer must be: one of some texts, JSON, JSON of a schema, copies of the question in JSON, or a text that a pattern describes.
+"""What an answer must be: one of some texts, JSON, JSON of a schema, copies of the question in JSON, a text that a pattern
+describes, or calls of tools.
 
 llguidance tells before every token which tokens may come; all others lose their logits, and a stop token may come
 only where the answer is whole. What the model would have said anyway stays as it was. An answer that is cut at its
@@ -11,6 +12,7 @@ The keys of an object come in the order of the schema's `properties`. What llgui
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -21,8 +23,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from luthier.core.errors import RunFailed, SettingsError
 from luthier.core.types import JsonObject
+from luthier.data.call_format import CallFormat
 from luthier.data.copied import Extraction
 from luthier.generate import spans
+from luthier.generate.call_grammar import CallableTool, Marks, begins_as_json, free_start, rules
 from luthier.graders.measures.schema import schema_from
 
 LONGEST_SCHEMA = 131_072
@@ -30,6 +34,7 @@ MOST_CHOICES = 10_000
 _LONGEST_FAULT = 300
 # Room for an indentation of any sane depth, and an end to blanks that a weak model would write for ever.
 _BLANKS = r"[ \n\r\t]{1,64}"
+_ONE_BLANK = " "  # as chat templates write the arguments of calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,24 @@ class Spans:
     question: str
 
 
-Constraint = Choice | JsonSchema | Pattern | Spans
+Held = Choice | JsonSchema | Pattern | Spans
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """A call of one of these tools, or `several`. Where none is `required`, an answer may be any text, or `otherwise`.
+
+    A call that begins as JSON does (Llama 3) cannot be told from JSON that is asked for, which then comes first.
+    """
+
+    format: CallFormat
+    tools: tuple[CallableTool, ...]
+    required: bool = True
+    several: bool = False
+    otherwise: Held | None = None
+
+
+Constraint = Held | ToolCalls
 ANY_OBJECT = JsonSchema({"type": "object"})
 
 
@@ -117,10 +139,12 @@ class Constrainer:
         self._tokenizer = from_tokenizer(fast, n_vocab=max(vocabulary, len(tokenizer)), eos_token=list(stop_tokens))
         self._limits = LLParserLimits(verbose_errors=False)
         self._lead_text, self._lead = lead, json.dumps(lead) if lead else ""
+        added = {token.content: id for id, token in fast.added_tokens_decoder.items() if not token.content.isspace()}
+        self._marks = Marks(added, frozenset(stop_tokens))
 
     def grammar(self, constraint: Constraint) -> Grammar:
         """Compile a constraint; raise SettingsError, naming the fault, for one that cannot be held to."""
-        grammar = Grammar(self._tokenizer, f"start: {self._lead} answer\n{_rule(constraint)}", self._limits)
+        grammar = Grammar(self._tokenizer, self._source(constraint), self._limits)
         _refuse(constraint, grammar.error)
         return grammar
 
@@ -128,8 +152,21 @@ class Constrainer:
         """Tell whether a text could be a whole answer under a grammar of this constrainer."""
         return grammar.whole(self._tokenizer.greedy_tokenize(f"{self._lead_text}{text}"))
 
+    def _source(self, constraint: Constraint) -> str:
+        if not isinstance(constraint, ToolCalls):
+            return f"start: {self._lead} answer\n{_rule(constraint)}"
+        schema = partial(_checked, blanks=_ONE_BLANK)
+        calls = rules(constraint.format, constraint.tools, self._marks, schema, several=constraint.several)
+        if constraint.required:
+            return f"start: calls\n{calls}"
+        if constraint.otherwise is None:
+            return f"{free_start(constraint.format, self._marks)}\n{calls}"
+        if begins_as_json(constraint.format, self._marks):
+            return self._source(constraint.otherwise)
+        return f"start: calls | {self._lead} answer\n{calls}\n{_rule(constraint.otherwise)}"
 
-def refuse_unusable(constraint: Constraint) -> None:
+
+def refuse_unusable(constraint: Held) -> None:
     """Raise SettingsError, naming the fault, for a constraint that cannot be held to; no model is needed to see it."""
     source = f"start: answer\n{_rule(constraint)}"
     _refuse(constraint, LLMatcher.validate_grammar(source, limits=LLParserLimits(verbose_errors=False)))
@@ -154,7 +191,7 @@ def _refuse(constraint: Constraint, error: str) -> None:
         raise SettingsError(f"answers cannot be constrained to this {_kind(constraint)}: {fault}.")
 
 
-def _rule(constraint: Constraint) -> str:
+def _rule(constraint: Held) -> str:
     match constraint:
         case Choice(texts):
             if not texts or not all(texts) or len(texts) > MOST_CHOICES:
@@ -170,10 +207,10 @@ def _rule(constraint: Constraint) -> str:
             return spans.rule(extraction, question)
 
 
-def _checked(schema: JsonObject) -> str:
+def _checked(schema: JsonObject, blanks: str = _BLANKS) -> str:
     """Return the schema as text, checked to be one and whole in itself, with our own rule for blanks."""
     schema_from(schema, "the JSON schema")
-    text = json.dumps({**schema, "x-guidance": {"whitespace_pattern": _BLANKS}})
+    text = json.dumps({**schema, "x-guidance": {"whitespace_pattern": blanks}})
     if len(text) > LONGEST_SCHEMA:
         raise SettingsError(
             f"the JSON schema has {len(text):,} characters; at most {LONGEST_SCHEMA:,} can constrain an answer. "
@@ -188,4 +225,5 @@ def _kind(constraint: Constraint) -> str:
         JsonSchema: "JSON schema",
         Pattern: "pattern",
         Spans: "form of the training answers",
+        ToolCalls: "set of tools",
     }[type(constraint)]

@@ -7,6 +7,7 @@ reads it from a folder that both see, and asked for only when vLLM lists it.
 
 import itertools
 import json
+import secrets
 import socket
 import subprocess
 import threading
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 from luthier.core.errors import DataError, LuthierError, ModelError, SettingsError
 from luthier.core.types import JsonObject, JsonValue
 from luthier.generate.client import Answer, Ask, EngineDied, EngineSpec, Inbox
-from luthier.generate.request import QueueFull, Sampling
+from luthier.generate.request import QueueFull, Sampling, ToolChoice
 from luthier.models.inspection import check_adapter
 
 _CHAT, _PLAIN, _MODELS, _LOAD = "/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/load_lora_adapter"
@@ -40,6 +41,7 @@ class _Written:
 
     request: str
     reasons: dict[int, str] = field(default_factory=dict[int, str])
+    called: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     tokens_in: int = 0
     cached: int = 0
     tokens_out: int = 0
@@ -231,7 +233,7 @@ def _body(spec: EngineSpec, ask: Ask) -> tuple[str, JsonObject]:
         return _PLAIN, body | {"prompt": ask.prompt}
     body["messages"] = [dict(message) for message in ask.messages]
     if ask.tools:
-        body |= {"tools": [dict(tool) for tool in ask.tools], "tool_choice": "none"}
+        body |= {"tools": [dict(tool) for tool in ask.tools], **_choice(ask.tool_choice)}
     if sampling.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if spec.enable_thinking is not None:
@@ -247,6 +249,16 @@ def _body(spec: EngineSpec, ask: Ask) -> tuple[str, JsonObject]:
         case _:
             pass
     return _CHAT, body
+
+
+def _choice(choice: ToolChoice | None) -> JsonObject:
+    """Return how tools are to be called, in the words of the API."""
+    if choice is None:
+        return {"tool_choice": "none"}
+    parallel: JsonObject = {} if choice.parallel else {"parallel_tool_calls": False}
+    if choice.name is not None:
+        return {"tool_choice": {"type": "function", "function": {"name": choice.name}}, **parallel}
+    return {"tool_choice": "required" if choice.required else "auto", **parallel}
 
 
 def _limits(sampling: Sampling) -> JsonObject:
@@ -303,10 +315,27 @@ def _piece(choice: JsonObject, written: _Written, *, plain: bool) -> Iterator[Js
     delta = choice.get("delta")
     text = choice.get("text") if plain else delta.get("content") if isinstance(delta, dict) else None
     tokens = _tokens(choice.get("logprobs"), plain=plain)
-    if text or tokens:
-        yield {"tell": "delta", "id": written.request, "choice": index, "text": str(text or ""), "tokens": tokens}
+    calls = _calls(delta.get("tool_calls"), index, written.called) if isinstance(delta, dict) else []
+    if text or tokens or calls:
+        yield {
+            "tell": "delta", "id": written.request, "choice": index, "text": str(text or ""), "tokens": tokens, "calls": calls,
+        }  # fmt: skip
     if reason := choice.get("finish_reason"):
-        written.reasons[index] = "length" if reason == "length" else "stop"
+        ended = "tool_calls" if any(choice == index for choice, _ in written.called) else "stop"
+        written.reasons[index] = "length" if reason == "length" else ended
+
+
+def _calls(value: JsonValue, choice: int, called: set[tuple[int, int]]) -> list[JsonValue]:
+    """Return pieces of tool calls as an engine's process writes them: place, id, name, arguments; id and name come once."""
+    pieces: list[JsonValue] = []
+    for piece in cast("list[JsonObject]", value or []):
+        function, index = cast(JsonObject, piece.get("function") or {}), _count(piece, "index")
+        head: list[JsonValue] = [None, None]
+        if (choice, index) not in called:  # vLLM repeats the name with each piece of a call that was asked for by name
+            called.add((choice, index))
+            head = [str(piece.get("id") or f"call_{secrets.token_hex(12)}"), str(function.get("name") or "")]
+        pieces.append([index, *head, str(function.get("arguments") or "")])
+    return pieces
 
 
 def _tokens(value: JsonValue, *, plain: bool) -> list[JsonValue]:

@@ -10,7 +10,7 @@ MOST_LOGPROBS = 20
 MOST_CHOICES = 128
 MOST_STOPS = 16
 _COLDEST = 1e-4
-Ending = Literal["stop", "length", "cancelled", "error"]
+Ending = Literal["stop", "length", "tool_calls", "cancelled", "error"]
 
 
 class QueueFull(ResourceError):
@@ -19,6 +19,14 @@ class QueueFull(ResourceError):
 
 class PromptTooLong(DataError):
     """A prompt that leaves no room for an answer in the model's context."""
+
+
+class ToolsRefused(SettingsError):
+    """Tools whose arguments cannot be held to their schemas."""
+
+
+class ToolChoiceRefused(SettingsError):
+    """A call that is asked for, of a model whose template writes none that could be held to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,15 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools are to be called: perhaps, surely (`required`), or the one of that `name`; `parallel`: several at once."""
+
+    required: bool = False
+    name: str | None = None
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """One token's text and logarithm of probability under the model, and the likeliest tokens in its place."""
 
@@ -73,13 +90,24 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of one choice's tool call, counted from 0: its id and name come first, its arguments' JSON text behind them."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of one choice's answer; `tokens` only where log-probabilities were asked for."""
+    """A piece of one choice's answer; `tokens` only where log-probabilities were asked for, `calls` where tools were."""
 
     request: str
     choice: int
     text: str
     tokens: tuple[TokenLogprob, ...] = ()
+    calls: tuple[CallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,27 @@ from luthier.core.errors import (
     SettingsError,
 )
 from luthier.core.types import JsonObject, JsonValue
-from luthier.generate.request import Delta, Ending, Event, Finished, PromptTooLong, QueueFull, TokenLogprob
+from luthier.generate.request import (
+    CallPiece,
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    PromptTooLong,
+    QueueFull,
+    TokenLogprob,
+    ToolChoiceRefused,
+    ToolsRefused,
+)
 
 LONGEST_LINE = 64 << 20
 _KINDS: dict[str, type[LuthierError]] = {
     kind.__name__: kind
-    for kind in (DataError, ModelError, PromptTooLong, QueueFull, ResourceError, RunFailed, SettingsError)
-}
+    for kind in (
+        DataError, ModelError, PromptTooLong, QueueFull, ResourceError, RunFailed, SettingsError, ToolChoiceRefused,
+        ToolsRefused,
+    )
+}  # fmt: skip
 
 
 def write_line(pipe: IO[bytes], message: JsonObject) -> None:
@@ -62,7 +76,10 @@ def event_as_json(event: Event) -> JsonObject:
     """Write what happened to a choice."""
     if isinstance(event, Delta):
         tokens: JsonValue = [[token.text, token.logprob, [list(one) for one in token.top]] for token in event.tokens]
-        return {"tell": "delta", "id": event.request, "choice": event.choice, "text": event.text, "tokens": tokens}
+        calls: JsonValue = [[piece.index, piece.id, piece.name, piece.arguments] for piece in event.calls]
+        return {
+            "tell": "delta", "id": event.request, "choice": event.choice, "text": event.text, "tokens": tokens, "calls": calls,
+        }  # fmt: skip
     return {
         "tell": "end", "id": event.request, "choice": event.choice, "reason": event.reason, "tokens_in": event.tokens_in,
         "cached": event.cached, "ids": list(event.ids), "error": event.error,
@@ -73,7 +90,8 @@ def event_from_json(message: JsonObject) -> Event:
     """Read what `event_as_json` wrote."""
     name, choice = str(message["id"]), cast(int, message["choice"])
     if message["tell"] == "delta":
-        return Delta(name, choice, str(message["text"]), tuple(_token(token) for token in _items(message["tokens"])))
+        tokens = tuple(_token(token) for token in _items(message["tokens"]))
+        return Delta(name, choice, str(message["text"]), tokens, tuple(map(_call, _items(message["calls"]))))
     error = message["error"]
     return Finished(
         name, choice, cast(Ending, message["reason"]), cast(int, message["tokens_in"]), cast(int, message["cached"]),
@@ -85,6 +103,11 @@ def _token(value: JsonValue) -> TokenLogprob:
     text, logprob, top = _items(value)
     pairs = [_items(pair) for pair in _items(top)]
     return TokenLogprob(str(text), float(str(logprob)), tuple((str(one), float(str(log))) for one, log in pairs))
+
+
+def _call(value: JsonValue) -> CallPiece:
+    index, name, function, arguments = _items(value)
+    return CallPiece(cast(int, index), cast("str | None", name), cast("str | None", function), str(arguments))
 
 
 def _items(value: JsonValue) -> list[JsonValue]:

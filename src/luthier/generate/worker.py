@@ -8,6 +8,7 @@ others: it has no network, and templates are rendered within limits.
 
 import os
 import queue
+import secrets
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,14 +21,16 @@ from torch.nn import Module
 
 from luthier.config.settings import ModelSettings
 from luthier.core.confinement import without_network
-from luthier.core.errors import DataError, LuthierError, UserError
+from luthier.core.errors import DataError, LuthierError, SettingsError, UserError
 from luthier.core.hashing import canonical_json
 from luthier.core.types import ROLES, JsonObject, JsonValue, Message
 from luthier.data.problems import RowProblem
 from luthier.data.render import Renderer
 from luthier.generate.adapters import Adapters
-from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, Grammar, JsonSchema, Pattern
-from luthier.generate.request import Delta, Event, Finished, Sampling
+from luthier.generate.calling import Calling, calling
+from luthier.generate.calls import CallReaders
+from luthier.generate.constrain import ANY_OBJECT, Choice, Constrainer, Constraint, Grammar, Held, JsonSchema, Pattern
+from luthier.generate.request import Delta, Event, Finished, Sampling, ToolChoice, ToolsRefused
 from luthier.generate.serving import Request, ServingEngine
 from luthier.generate.templating import Templates
 from luthier.generate.wire import error_as_json, event_as_json, read_lines, write_line
@@ -56,8 +59,10 @@ class Outbox:
             place = self._open.get((message.request, message.choice)) if isinstance(message, Delta) else None
             if place is not None and isinstance(message, Delta):
                 before = cast(Delta, self._waiting[place])
-                joined = replace(before, text=before.text + message.text, tokens=before.tokens + message.tokens)
-                self._waiting[place] = joined
+                self._waiting[place] = replace(
+                    before, text=before.text + message.text, tokens=before.tokens + message.tokens,
+                    calls=before.calls + message.calls,
+                )  # fmt: skip
             else:
                 if isinstance(message, Delta):
                     self._open[message.request, message.choice] = len(self._waiting)
@@ -105,6 +110,7 @@ class Worker:
         width = model.config.get_text_config(decoder=True).vocab_size
         self._constrainer = Constrainer(tokenizer, self._renderer.stop_tokens, width, self._renderer.template.lead)
         self._grammars: dict[str, Grammar] = {}
+        self._calls = CallReaders(lambda: f"call_{secrets.token_hex(12)}")
         self._engine = ServingEngine(
             Adapters(model, int(str(spec["adapter_bytes"]))), self._renderer.stop_tokens, decode=self._renderer.decode,
             context=context, max_rows=int(str(spec["max_rows"])), max_waiting=int(str(spec["max_waiting"])),
@@ -132,7 +138,7 @@ class Worker:
         try:
             match message["do"]:
                 case "submit":
-                    self._engine.submit(self._request(message))
+                    self._submit(message)
                 case "cancel":
                     self._engine.cancel(str(message["id"]))
                 case "adapter":
@@ -145,17 +151,33 @@ class Worker:
         except UserError as error:
             self._outbox.put({"tell": "refused", "id": message["id"], "error": error_as_json(error)})
 
-    def _request(self, message: JsonObject) -> Request:
+    def _submit(self, message: JsonObject) -> None:
+        held = (
+            None if message.get("constraint") is None else constraint_from_json(cast(JsonObject, message["constraint"]))
+        )
+        called = self._calling(message, held)
+        request = self._request(message, self._grammar(message, held, called))
+        self._engine.submit(request)
+        if called is not None:
+            for choice in range(request.sampling.n):
+                self._calls.add(request.id, choice, called.reader())
+
+    def _request(self, message: JsonObject, grammar: Grammar | None) -> Request:
         sampling = cast(JsonObject, message["sampling"])
         stop = tuple(str(one) for one in cast("list[JsonValue]", sampling.get("stop", [])))
-        adapter, constraint, path = (message.get(key) for key in ("adapter", "constraint", "adapter_path"))
+        adapter, path = (message.get(key) for key in ("adapter", "adapter_path"))
         if path is not None and adapter not in self._engine.adapters.names:
             self._load_adapter(str(adapter), path)
         return Request(
             str(message["id"]), self._prompt(message), Sampling(**{**sampling, "stop": stop}),  # pyright: ignore[reportArgumentType]
-            None if adapter is None else str(adapter),
-            None if constraint is None else self._grammar(cast(JsonObject, constraint)),
+            None if adapter is None else str(adapter), grammar,
         )  # fmt: skip
+
+    def _calling(self, message: JsonObject, held: Held | None) -> Calling | None:
+        tools, choice = cast("list[JsonObject]", message.get("tools") or []), message.get("tool_choice")
+        if not tools or not isinstance(choice, dict):
+            return None
+        return calling(self._renderer.template.calls, tools, ToolChoice(**choice), held)  # pyright: ignore[reportArgumentType]
 
     def _load_adapter(self, name: str, path: JsonValue) -> None:
         self._engine.adapters.load(name, Path(str(path)), self._engine.adapters_in_use)
@@ -170,22 +192,32 @@ class Worker:
         except RowProblem as problem:
             raise DataError(f"this conversation cannot be rendered: {problem.rule}: {problem.detail}") from problem
 
-    def _grammar(self, constraint: JsonObject) -> Grammar:
-        key = canonical_json(constraint)
+    def _grammar(self, message: JsonObject, held: Held | None, called: Calling | None) -> Grammar | None:
+        plain = None if held is None else self._compiled(message["constraint"], held)
+        if called is None or called.constraint is None:
+            return plain
+        try:
+            return self._compiled([message[key] for key in ("constraint", "tool_choice", "tools")], called.constraint)
+        except SettingsError as error:  # what else is asked for was compiled before
+            raise ToolsRefused(str(error)) from error
+
+    def _compiled(self, told: JsonValue, constraint: Constraint) -> Grammar:
+        key = canonical_json(told)
         if key not in self._grammars:
             if len(self._grammars) >= _MOST_GRAMMARS:
                 self._grammars.pop(next(iter(self._grammars)))
-            self._grammars[key] = self._constrainer.grammar(constraint_from_json(constraint))
+            self._grammars[key] = self._constrainer.grammar(constraint)
         return self._grammars[key]
 
-    def _tell(self, event: Event) -> None:
-        if isinstance(event, Finished):
-            self._outbox.put({**event_as_json(event), "content": self._renderer.unrender(event.ids)})
-        else:
-            self._outbox.put(event)
+    def _tell(self, engine_event: Event) -> None:
+        for event in self._calls.read(engine_event):
+            if isinstance(event, Finished):
+                self._outbox.put({**event_as_json(event), "content": self._renderer.unrender(event.ids)})
+            else:
+                self._outbox.put(event)
 
 
-def constraint_from_json(value: JsonObject) -> Constraint:
+def constraint_from_json(value: JsonObject) -> Held:
     """Read `{"json": true}`, `{"schema": {...}}`, `{"choice": [...]}` or `{"pattern": "..."}`."""
     match value:
         case {"json": True}:

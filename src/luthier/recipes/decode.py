@@ -14,8 +14,8 @@ from luthier.generate.constrain import (
     ANY_OBJECT,
     Choice,
     Constrainer,
-    Constraint,
     Grammar,
+    Held,
     JsonSchema,
     Matcher,
     Pattern,
@@ -131,7 +131,7 @@ def forget_other_decoding(job: Job) -> None:
     job.voice.say(f"answers{words(job.settings.generate).removeprefix(';') or ' are decoded freely'}")
 
 
-def constraint(job: Job, text: str) -> Constraint:
+def constraint(job: Job, text: str) -> Held:
     """Read `labels`, `json`, `pattern:REGEX` or the path of a JSON schema; `spans` is another for each question."""
     return Choice(tuple(label_texts(job))) if text == LABELS else _given_form(text)
 

@@ -47,6 +47,9 @@ _USAGE = _object(None, {
 })  # fmt: skip
 _BATCH_TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 _BATCH_ERROR = _object(None, {"code": _TEXT, "message": _TEXT, "line": _or_null(_INTEGER), "param": _or_null(_TEXT)})
+_CALL = _object(None, {
+    "id": _TEXT, "type": {"const": "function"}, "function": _object(None, {"name": _TEXT, "arguments": _TEXT}),
+})  # fmt: skip
 _HEAD: dict[str, JsonObject] = {"id": _TEXT, "created": _INTEGER, "model": _TEXT}
 
 SCHEMAS: Mapping[str, JsonObject] = {
@@ -99,8 +102,10 @@ SCHEMAS: Mapping[str, JsonObject] = {
     "ModelList": _object("list", {"data": _many({"$ref": "#/components/schemas/Model"})}),
     "ChatCompletion": _object("chat.completion", {
         **_HEAD, "usage": _USAGE, "choices": _many(_object(None, {
-            "index": _INTEGER, "finish_reason": {"enum": ["stop", "length"]}, "logprobs": _or_null(_ANY_OBJECT),
-            "message": _object(None, {"role": {"const": "assistant"}, "content": _TEXT}, {"refusal": {"type": "null"}}),
+            "index": _INTEGER, "finish_reason": {"enum": ["stop", "length", "tool_calls"]}, "logprobs": _or_null(_ANY_OBJECT),
+            "message": _object(None, {"role": {"const": "assistant"}, "content": _or_null(_TEXT)}, {
+                "refusal": {"type": "null"}, "tool_calls": _many(_CALL),
+            }),
         })),
     }, {"system_fingerprint": _or_null(_TEXT)}),
     "Completion": _object("text_completion", {

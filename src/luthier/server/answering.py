@@ -11,7 +11,7 @@ from luthier.core.errors import DataError, LuthierError, ModelError, SettingsErr
 from luthier.core.hashing import text_hash
 from luthier.core.types import JsonObject
 from luthier.generate.client import Answer, Ask, Ended, EngineDied
-from luthier.generate.request import Delta, Finished, PromptTooLong, QueueFull
+from luthier.generate.request import Delta, Finished, PromptTooLong, QueueFull, ToolChoiceRefused, ToolsRefused
 from luthier.server.engines import Engine, Engines, Served, Tokens
 from luthier.server.errors import ApiError
 
@@ -41,6 +41,10 @@ def api_error(error: LuthierError, model: str) -> ApiError:
             return ApiError(429, str(error), code="queue_full", retry_after=_BUSY_SECONDS)
         case PromptTooLong():
             return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+        case ToolChoiceRefused():
+            return ApiError(400, f"Invalid 'tool_choice': {error}", param="tool_choice", code="not_supported")
+        case ToolsRefused():
+            return ApiError(400, f"Invalid 'tools': {error}", param="tools", code="invalid_value")
         case SettingsError():  # of all that is asked for, an engine looks at the constraint alone
             return ApiError(400, str(error), param="response_format", code="invalid_value")
         case DataError():

@@ -11,12 +11,13 @@ from pydantic import JsonValue as AnyJson
 
 from luthier.core.errors import SettingsError
 from luthier.core.types import JsonObject
-from luthier.data.messages import messages_from, tools_from
+from luthier.data.messages import messages_from
 from luthier.data.problems import RowProblem
 from luthier.generate.client import Ask
 from luthier.generate.request import MOST_CHOICES, MOST_LOGPROBS, Sampling
 from luthier.server.bodies import Strict
 from luthier.server.errors import ApiError, not_here
+from luthier.server.tool_bodies import MOST_TOOLS, Tool, tool_choice
 
 _UNBOUNDED = 1 << 30  # the engine ends an answer where the model's context does
 _PLAIN_TOKENS = 16  # as OpenAI's completions have it
@@ -84,12 +85,12 @@ class ChatRequest(_Request):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     response_format: AnyJson = None
-    tools: list[AnyJson] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: AnyJson = None
+    parallel_tool_calls: bool | None = None
     modalities: list[Literal["text"]] | None = None
 
     metadata: dict[str, str] | None = None
-    parallel_tool_calls: bool | None = None
     prediction: AnyJson = None
     prompt_cache_key: str | None = None
     prompt_cache_options: AnyJson = None
@@ -106,26 +107,16 @@ class ChatRequest(_Request):
             )
         max_tokens = self.max_completion_tokens or self.max_tokens or _UNBOUNDED
         sampling = self._sampling(max_tokens, (self.top_logprobs or 0) if self.logprobs else None)
+        tools = [tool.as_sent() for tool in self.tools or ()]
+        choice = tool_choice(self.tool_choice, tools, parallel=self.parallel_tool_calls is not False)
         try:
             messages = [message.as_dict() for message in messages_from(list(self.messages))]
-            tools = tools_from({"tools": None if self.tools is None else list(self.tools)})
         except RowProblem as problem:
             param = problem.place or "messages"
             raise ApiError(400, f"Invalid '{param}': {problem.detail}.", param=param, code="invalid_value") from problem
         return Ask(
-            messages,
-            tools=tools if self._may_call() else (),
-            sampling=sampling,
+            messages, tools=tools if choice is not None else (), tool_choice=choice, sampling=sampling,
             constraint=_constraint(self.response_format),
-        )
-
-    def _may_call(self) -> bool:
-        """Tell whether the model is shown the tools; raise ApiError for a choice that nothing here could keep to."""
-        if self.tool_choice in (None, "auto", "none"):
-            return self.tool_choice != "none"
-        raise ApiError(
-            400, "Invalid 'tool_choice': a model cannot be made to call a tool here; use 'auto' or 'none'.",
-            param="tool_choice", code="not_supported",
         )  # fmt: skip
 
 

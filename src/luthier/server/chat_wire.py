@@ -1,12 +1,12 @@
 """Answers as OpenAI's clients read them: whole, or as the pieces of a stream; chats and plain completions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from luthier.core.types import JsonObject, JsonValue
 from luthier.generate.client import Ended
-from luthier.generate.request import Delta, TokenLogprob
+from luthier.generate.request import CallPiece, Delta, TokenLogprob
 from luthier.jobs.records import new_id, now
 
 
@@ -16,7 +16,14 @@ class Written:
 
     text: str = ""
     tokens: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    calls: list[CallPiece] = field(default_factory=list[CallPiece])
     reason: str | None = None
+
+    def add(self, delta: Delta) -> None:
+        """Take a piece."""
+        self.text += delta.text
+        self.tokens += delta.tokens
+        self.calls += delta.calls
 
 
 @dataclass
@@ -77,7 +84,7 @@ class ChatForm:
         listed: list[JsonValue] = [
             {
                 "index": index, "finish_reason": choice.reason, "logprobs": self._probabilities(choice.tokens),
-                "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                "message": _message(choice),
             }
             for index, choice in enumerate(choices)
         ]  # fmt: skip
@@ -88,8 +95,11 @@ class ChatForm:
         return _choice(choice, {"delta": {"role": "assistant", "content": ""}})
 
     def piece(self, delta: Delta, before: Written) -> JsonObject:
-        """Return more of the content."""
-        return _choice(delta.choice, {"delta": {"content": delta.text}, "logprobs": self._probabilities(delta.tokens)})
+        """Return more of the content, or of the calls."""
+        told: JsonObject = {"content": delta.text} if delta.text or not delta.calls else {}
+        if delta.calls:
+            told["tool_calls"] = [_call_piece(piece) for piece in delta.calls]
+        return _choice(delta.choice, {"delta": told, "logprobs": self._probabilities(delta.tokens)})
 
     def end(self, end: Ended) -> JsonObject:
         """Return why the content ended."""
@@ -150,6 +160,31 @@ class CompletionForm:
 
 def _choice(index: int, content: JsonObject, reason: str | None = None) -> JsonObject:
     return {"index": index, "logprobs": None, **content, "finish_reason": reason}
+
+
+def _message(choice: Written) -> JsonObject:
+    """Return what was said; where tools are called, there is content only in so far as there is text."""
+    message: JsonObject = {"role": "assistant", "content": choice.text, "refusal": None}
+    if not choice.calls:
+        return message
+    arguments: dict[int, str] = {}
+    for piece in choice.calls:
+        arguments[piece.index] = arguments.get(piece.index, "") + piece.arguments
+    calls: list[JsonValue] = [
+        _call_piece(replace(piece, arguments=arguments[piece.index]), whole=True)
+        for piece in choice.calls
+        if piece.name is not None
+    ]
+    return {**message, "content": choice.text or None, "tool_calls": calls}
+
+
+def _call_piece(piece: CallPiece, *, whole: bool = False) -> JsonObject:
+    """Return a piece of a call; its first one, and a whole one, say which call it is."""
+    place: JsonObject = {} if whole else {"index": piece.index}
+    if piece.name is None:
+        return {**place, "function": {"arguments": piece.arguments}}
+    function: JsonObject = {"name": piece.name, "arguments": piece.arguments}
+    return {**place, "id": piece.id, "type": "function", "function": function}
 
 
 def _token(token: TokenLogprob) -> JsonObject:

@@ -62,8 +62,7 @@ class Reply(Response):
             self._choices[event.finished.choice].reason = event.finished.reason
             self._usage.add(event)
         else:
-            self._choices[event.choice].text += event.text
-            self._choices[event.choice].tokens += event.tokens
+            self._choices[event.choice].add(event)
 
 
 class Stream(Reply):
