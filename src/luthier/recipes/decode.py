@@ -136,7 +136,7 @@ def constraint(job: Job, text: str) -> Held:
     return Choice(tuple(label_texts(job))) if text == LABELS else _given_form(text)
 
 
-def _given_form(text: str) -> Constraint:
+def _given_form(text: str) -> Held:
     if text == "json":
         return ANY_OBJECT
     if text.startswith(_PATTERN):
