@@ -2,9 +2,10 @@
 
     python bench/course.py FOLDER
 
-FOLDER holds runs named `packed-SEED` and `tree-SEED` (bench/course.sh makes them). Printed is, for every step with a validation, the
-mean loss of each layout over the seeds, and of the differences between the layouts, which have rows and split in
-common where they have the seed in common, the mean, the standard deviation, and the first through its standard error (Student's t).
+FOLDER holds runs named `packed-SEED` and `tree-SEED` (bench/course.sh makes them). Printed is, for every step with a
+validation, the mean loss of each layout over the seeds; of the differences between the layouts, which have rows and
+split in common where they have the seed in common, the mean, the standard deviation, and the first through its
+standard error (Student's t); and the standard deviation of the packed layout's loss over the seeds.
 """
 
 import json
@@ -29,9 +30,10 @@ def compared(packed: list[Course], tree: list[Course]) -> list[dict[str, float]]
         differences = [there[step] - here[step] for here, there in zip(packed, tree, strict=True)]
         mean, deviation = statistics.fmean(differences), statistics.stdev(differences)
         means = (statistics.fmean(one[step] for one in courses) for courses in (packed, tree))
+        between_seeds = statistics.stdev(one[step] for one in packed)
         out.append(
             {"step": step, **dict(zip(("packed", "tree"), means)), "difference": mean, "deviation": deviation}
-            | {"t": mean / (deviation / len(differences) ** 0.5)}
+            | {"t": mean / (deviation / len(differences) ** 0.5), "between_seeds": between_seeds}
         )
     return [{key: round(value, 4) for key, value in one.items()} for one in out]
 
