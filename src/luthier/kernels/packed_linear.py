@@ -1,8 +1,8 @@
 """Linear layers for decoding on a CPU, with their weights laid out once as oneDNN's products read them.
 
 A product of many rows earns what it costs to lay the weights out anew every time. With the few rows of a decoding step that costs as much as the
-product: on one core of an AMD EPYC, 1,536 x 576 weights in bfloat16 take 2.4 times as long from plain weights as from packed
-ones with 4 rows, 1.6 times with 16 and 1.4 times with 32 (bench/packed.py). In bfloat16 the results are the same bits there;
+product: on one core of an AMD EPYC, 1,536 x 576 weights in bfloat16 take 1.6 times as long from plain weights as from packed
+ones with 4 rows, 1.5 times with 16 and 1.3 times with 32 (bench/packed.py). In bfloat16 the results are the same bits there;
 float32 stays as it is, so that its answers are to the bit those of stock products.
 
 The packed copy stands beside the weights, so only models whose linear layers take at most `MOST_BYTES` are packed: a fixed
