@@ -164,6 +164,8 @@ CALL = '{"name": "book", "arguments": {"from": "Rome", "seats": 2}}'
         f"[{CALL}]",
         f"Let me see.\n<tool_call>\n{CALL}\n</tool_call>",
         f"<tool_call>{CALL}",
+        f"<|tool_call|>{CALL}<|/tool_call|>",
+        f"Let me see.[TOOL_CALLS] [{CALL}]",
         '{"name": "book", "parameters": {"seats": 2.0, "from": "Rome"}}',
         '{"tool_calls": [{"id": "c1", "type": "function", "function": {"name": "book", '
         '"arguments": "{\\"seats\\": 2, \\"from\\": \\"Rome\\"}"}}]}',

@@ -7,7 +7,9 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.graders.json_fields import InvalidJson, parsed
 from luthier.graders.measures.canonical import written
 
-_MARKED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+# Hermes and Qwen write <tool_call>{...}</tool_call>, the starter <|tool_call|>{...}<|/tool_call|>, Mistral [TOOL_CALLS][{...}].
+_MARKED = re.compile(r"<(\|?)tool_call\1>(.*?)(?:<(?:/|\|/)tool_call\1>|\Z)", re.DOTALL)
+_LIST_MARK = "[TOOL_CALLS]"
 _LISTS = ("tool_calls", "function_call")
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
 
@@ -25,8 +27,11 @@ class Call(NamedTuple):
 
 def calls_in(text: str) -> list[Call]:
     """Return the tool calls in a text, none where it is prose; raise NotCalls where a call is begun and broken."""
-    if "<tool_call>" in text:
-        return [call for found in _MARKED.findall(text) for call in _calls(_json(found))]
+    if marked := _MARKED.findall(text):
+        return [call for _, found in marked for call in _calls(_json(found))]
+    _, mark, behind = text.partition(_LIST_MARK)
+    if mark:
+        return _calls(_json(behind))
     stripped = text.strip()
     if not stripped.startswith(("{", "[")):
         return []
