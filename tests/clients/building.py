@@ -26,6 +26,17 @@ def python_with(package: str) -> Path:
     return python
 
 
+def laid_before(package: str) -> Path:
+    """Return a folder with a package and what it needs, to be laid before this environment; skip the test where it cannot be installed."""
+    place = BUILD / f"{package.replace('==', '-')}-before"
+    if not (place / "installed").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        command = [sys.executable, "-m", "pip", "install", "-q", *_TRIES, "--target", str(place), package]
+        _installed(command, package)
+        (place / "installed").touch()
+    return place
+
+
 def node_with(package: str) -> Path:
     """Return a folder from which Node finds a package; skip the test where there is no Node or no package."""
     if shutil.which("node") is None or shutil.which("npm") is None:
