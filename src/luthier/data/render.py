@@ -20,7 +20,8 @@ import numpy as np
 from luthier.core.types import Content, Conversation, JsonObject, Message, Preference, Rendered, Row, Text
 from luthier.data.asked import Rendering
 from luthier.data.problems import RowProblem
-from luthier.data.template import ChatTemplate, Segment, Turn
+from luthier.data.template import ChatTemplate
+from luthier.data.turns import Segment, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -24,6 +23,7 @@ from luthier.data.asked import Asked, Rendering, directly
 from luthier.data.call_format import PROBE_ID, PROBE_TOOLS, CallFormat, call_format, probe_calls
 from luthier.data.encode import Encoder, is_marked, unmark
 from luthier.data.problems import RowProblem
+from luthier.data.turns import Segment, Turn, answered, differs, first_difference, length_of_start, text_of, untrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,25 +34,6 @@ _ANSWER = "ProbeAnswer"
 _REASONING = "ProbeReasoning"
 _KEY = "probe_key"
 _LONG_ID = "call_" + "0" * 24  # as OpenAI writes ids
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One assistant turn as served: both texts are marked (see data/encode.py).
-
-    `prompt` ends with the generation prompt; `answer` ends with the end-of-turn token.
-    """
-
-    prompt: str
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of a rendered conversation, all trained or all not; `text` is marked."""
-
-    text: str
-    trained: bool
 
 
 class ChatTemplate:
@@ -147,7 +128,7 @@ class ChatTemplate:
 
         def found(conversation: Conversation, own: list[str | RowProblem]) -> list[_Found] | RowProblem:
             try:
-                return read(conversation, map(_text, own))
+                return read(conversation, map(text_of, own))
             except RowProblem as problem:
                 return problem
 
@@ -157,26 +138,26 @@ class ChatTemplate:
         messages, tools = self._prepared(conversation.messages, conversation.tools)
         return [
             Asked(messages[: index + more], tools, not more, self._options)
-            for index in _answered(conversation)
+            for index in answered(conversation)
             for more in (0, 1)
         ]
 
     def _turns(self, conversation: Conversation, texts: Iterator[str]) -> list[Turn]:
         self._require_end_of_turn()
-        return [self._turn(conversation.messages[index], next(texts), next(texts)) for index in _answered(conversation)]
+        return [self._turn(conversation.messages[index], next(texts), next(texts)) for index in answered(conversation)]
 
     def _asked_for_segments(self, conversation: Conversation) -> list[Asked]:
         messages, tools = self._prepared(conversation.messages, conversation.tools)
-        ends = [len(messages), *(index + more for index in _untrained(conversation) for more in (0, 1) if index + more)]
+        ends = [len(messages), *(index + more for index in untrained(conversation) for more in (0, 1) if index + more)]
         return [Asked(messages[:end], tools, False, self._options) for end in ends]
 
     def _segments(self, conversation: Conversation, texts: Iterator[str]) -> list[Segment]:
         whole = next(texts)
         segments: list[Segment] = []
         position = 0
-        for index in _untrained(conversation):
-            start = _length_of_start(whole, next(texts) if index else "")
-            end = _length_of_start(whole, next(texts))
+        for index in untrained(conversation):
+            start = length_of_start(whole, next(texts) if index else "")
+            end = length_of_start(whole, next(texts))
             segments += [Segment(whole[position:start], True), Segment(whole[start:end], False)]
             position = end
         segments.append(Segment(whole[position:], True))
@@ -185,7 +166,7 @@ class ChatTemplate:
     def _turn(self, message: Message, prompt: str, full: str) -> Turn:
         shown = prompt if message.reasoning is not None else self._without_empty_thought(prompt, full)
         if not full.startswith(shown):
-            raise _differs(prompt, full)
+            raise differs(prompt, full)
         answer = full[len(shown) :]
         ending = self._ending.search(answer)
         if ending is None:
@@ -217,7 +198,7 @@ class ChatTemplate:
 
     def _render_one(self, asked: Asked) -> str:
         (found,) = self._render([asked])
-        return _text(found)
+        return text_of(found)
 
     def _prepared(
         self, messages: Sequence[Message], tools: Sequence[JsonObject]
@@ -312,7 +293,7 @@ class ChatTemplate:
         on from it all the same. A thought that is opened for the model to fill is there with thinking on, too.
         """
         prompt, plain = self._probe_render(None), self._probe_render({"role": "assistant", "content": _ANSWER})
-        at = _first_difference(prompt, plain)
+        at = first_difference(prompt, plain)
         thinking = self._probe_render(None, options={"enable_thinking": True})
         if plain[at:].startswith(_ANSWER) and thinking and not thinking.endswith(prompt[at:]):
             self._empty_thought = prompt[at:]
@@ -349,44 +330,9 @@ class ChatTemplate:
             )
 
 
-def _answered(conversation: Conversation) -> list[int]:
-    """The places of the assistant turns that are trained."""
-    return [i for i, one in enumerate(conversation.messages) if one.role == "assistant" and one.weight > 0]
-
-
-def _untrained(conversation: Conversation) -> list[int]:
-    return [i for i, one in enumerate(conversation.messages) if one.weight == 0]
-
-
-def _text(found: str | RowProblem) -> str:
-    if isinstance(found, RowProblem):
-        raise found
-    return found
-
-
-def _length_of_start(whole: str, start: str) -> int:
-    if not whole.startswith(start):
-        raise _differs(start, whole)
-    return len(start)
-
-
 def _as_object(arguments: str) -> JsonValue:
     try:
         value = json.loads(arguments)
     except json.JSONDecodeError:
         return arguments
     return value if isinstance(value, dict) else arguments
-
-
-def _first_difference(a: str, b: str) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-
-
-def _differs(prompt: str, full: str) -> RowProblem:
-    prompt, full = unmark(prompt), unmark(full)
-    at = _first_difference(prompt, full)
-    return RowProblem(
-        "cannot-render-as-served",
-        f"the chat template does not go on from its own prompt: at character {at} the prompt has "
-        f"{prompt[at : at + 40]!r} and the trained text {full[at : at + 40]!r}.",
-    )
