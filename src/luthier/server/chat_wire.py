@@ -59,8 +59,8 @@ class Form(Protocol):
         """Return what stands before a choice's first piece, if anything does."""
         ...
 
-    def piece(self, delta: Delta, before: Written) -> JsonObject:
-        """Return a piece of a choice; `before` is what was written of it until then."""
+    def pieces(self, delta: Delta, before: Written) -> list[JsonObject]:
+        """Return more of a choice, each piece for an event of its own; `before` is what was written of it until then."""
         ...
 
     def end(self, end: Ended) -> JsonObject:
@@ -94,12 +94,15 @@ class ChatForm:
         """Return who speaks."""
         return _choice(choice, {"delta": {"role": "assistant", "content": ""}})
 
-    def piece(self, delta: Delta, before: Written) -> JsonObject:
-        """Return more of the content, or of the calls."""
-        told: JsonObject = {"content": delta.text} if delta.text or not delta.calls else {}
-        if delta.calls:
-            told["tool_calls"] = [_call_piece(piece) for piece in delta.calls]
-        return _choice(delta.choice, {"delta": told, "logprobs": self._probabilities(delta.tokens)})
+    def pieces(self, delta: Delta, before: Written) -> list[JsonObject]:
+        """Return more of the content, and of the calls one piece at a time: clients of 2025 take two in one event for two calls."""
+        told: list[JsonObject] = [{"content": delta.text}] if delta.text or not delta.calls else []
+        told += [{"tool_calls": [_call_piece(piece)]} for piece in delta.calls]
+        tokens = [delta.tokens, *[()] * (len(told) - 1)]
+        return [
+            _choice(delta.choice, {"delta": one, "logprobs": self._probabilities(of_one)})
+            for one, of_one in zip(told, tokens)
+        ]
 
     def end(self, end: Ended) -> JsonObject:
         """Return why the content ended."""
@@ -133,9 +136,9 @@ class CompletionForm:
     def opening(self, choice: int) -> None:
         """Return nothing: nobody speaks."""
 
-    def piece(self, delta: Delta, before: Written) -> JsonObject:
+    def pieces(self, delta: Delta, before: Written) -> list[JsonObject]:
         """Return more of the text."""
-        return self._text(delta.choice, delta.text, self._probabilities(delta.tokens, len(before.text)), None)
+        return [self._text(delta.choice, delta.text, self._probabilities(delta.tokens, len(before.text)), None)]
 
     def end(self, end: Ended) -> JsonObject:
         """Return why the text ended."""

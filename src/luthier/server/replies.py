@@ -81,7 +81,7 @@ class Stream(Reply):
                         await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
                         begun = True
                         await self._tell(send, *self._openings())
-                    await self._tell(send, self._piece(event))
+                    await self._tell(send, *self._pieces(event))
                     self._note(event)
         except LuthierError as error:
             if not begun:
@@ -97,10 +97,10 @@ class Stream(Reply):
         openings = [self._form.opening(choice) for choice in range(len(self._choices))]
         return [opening for opening in openings if opening is not None]
 
-    def _piece(self, event: Delta | Ended) -> JsonObject:
-        return (
-            self._form.end(event) if isinstance(event, Ended) else self._form.piece(event, self._choices[event.choice])
-        )
+    def _pieces(self, event: Delta | Ended) -> list[JsonObject]:
+        if isinstance(event, Ended):
+            return [self._form.end(event)]
+        return self._form.pieces(event, self._choices[event.choice])
 
     async def _tell(self, send: Send, *choices: JsonObject) -> None:
         for choice in choices:
