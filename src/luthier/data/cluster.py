@@ -108,8 +108,7 @@ class Questions(Sequence[str]):
     def __len__(self) -> int:
         return len(self._first)
 
-    # Nobody takes a slice, which a Sequence would give too.
-    def __getitem__(self, number: int) -> str:  # type: ignore[override]
+    def __getitem__(self, number: int) -> str:  # type: ignore[override]  # nobody takes a slice, which a Sequence would give too
         return normalized(self._texts[self._first[number]])
 
 

@@ -65,7 +65,7 @@ def learning_curve(texts: Sequence[str], labels: Sequence[str], clusters: Sequen
                 return None  # one label teaches nothing, and neither do labels with hardly a row each
             words = TfidfVectorizer(
                 tokenizer=str.split,
-                token_pattern=None,  # type: ignore[arg-type]
+                token_pattern=None,  # type: ignore[arg-type]  # the stubs know a str only; without None it warns that it is not used
                 lowercase=False,
                 ngram_range=(1, 2),
                 sublinear_tf=True,

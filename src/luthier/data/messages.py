@@ -145,9 +145,10 @@ def tools_from(row: JsonObject) -> tuple[JsonObject, ...]:
         return ()
     if isinstance(tools, str):
         tools = parse_json(tools) if tools.strip() else []
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+    objects = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    if not isinstance(tools, list) or len(objects) != len(tools):
         raise RowProblem("bad-tools", f"tools must be a list of objects, this is {json_kind(tools)}", "tools")
-    return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in tools)  # type: ignore[operator,misc]
+    return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in objects)
 
 
 def _ensure_order(messages: Sequence[Message]) -> None:
@@ -232,7 +233,7 @@ def _weight(weight: JsonValue, where: str) -> int:
         return 1
     if isinstance(weight, bool) or weight not in (0, 1):
         raise RowProblem("bad-weight", f"the weight of {where} must be 0 or 1, this is {weight!r}", f"{where}.weight")
-    return int(weight)  # type: ignore[arg-type]
+    return 1 if weight == 1 else 0
 
 
 def _optional_text(turn: JsonObject, keys: Sequence[str], where: str) -> str | None:

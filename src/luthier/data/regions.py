@@ -9,7 +9,7 @@ Suffixes: N texts, V words, R regions, K singular vectors.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -90,17 +90,18 @@ def find_regions(texts: Sequence[str], seed: int) -> Regions | None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
-    words = TfidfVectorizer(analyzer=str.split, max_features=_MOST_WORDS, min_df=2, sublinear_tf=True)  # type: ignore[arg-type]
+    words = TfidfVectorizer(analyzer=str.split, max_features=_MOST_WORDS, min_df=2, sublinear_tf=True)  # type: ignore[arg-type]  # the stubs know a str only, not a callable
     short = [text[:LONGEST_TEXT] for text in texts]
     if len(_repeated_words(short)) < 2 * _VECTORS:
         return None
     num_regions = min(_MOST_REGIONS, max(2, round((len(texts) / 2) ** 0.5)))
-    kmeans = MiniBatchKMeans(num_regions, batch_size=1024, n_init=3, max_iter=30, random_state=seed)  # type: ignore[arg-type]
+    kmeans = MiniBatchKMeans(num_regions, batch_size=1024, n_init=3, max_iter=30, random_state=seed)  # type: ignore[arg-type]  # the stubs read 'auto' as the only n_init
     vectors = TruncatedSVD(_VECTORS, n_iter=2, random_state=seed)
     model = make_pipeline(words, vectors, Normalizer(copy=False), kmeans)
     region_N = np.asarray(model.fit_predict(short))
     sizes = np.bincount(region_N, minlength=num_regions).tolist()
-    names = _names(words.transform(short), words.get_feature_names_out(), region_N, num_regions)  # type: ignore[arg-type]
+    words_NV = cast("csr_matrix", words.transform(short))
+    names = _names(words_NV, words.get_feature_names_out(), region_N, num_regions)
     return Regions(region_N, sizes, names, model)
 
 

@@ -8,6 +8,7 @@ import glob
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,13 +99,11 @@ def ensure_no_bomb(source: Source, unpacked: int, packed: int) -> None:
 def first_bytes(source: Source, size: int) -> bytes:
     """Return up to about `size` bytes from the start, fewer if the file is shorter or damaged."""
     head = bytearray()
-    try:
+    with suppress(RowProblem):  # the reader proper meets the damage again and reports it at its place
         for chunk in byte_chunks(source):
             head += chunk
             if len(head) >= size:
                 break
-    except RowProblem:
-        pass  # the reader proper meets the damage again and reports it at its place
     return bytes(head[:size])
 
 

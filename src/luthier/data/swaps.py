@@ -9,6 +9,7 @@ no city; whether the new sentence makes sense is not looked at. Only training ro
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -121,9 +122,10 @@ def _apart(
 
 
 def _put(answer: JsonValue, place: Place, text: str) -> None:
+    holder = cast("dict[str | int, JsonValue]", answer)  # or a list, which is indexed alike
     for step in place[:-1]:
-        answer = answer[step]  # type: ignore[index,call-overload]
-    answer[place[-1]] = text  # type: ignore[index,call-overload]
+        holder = cast("dict[str | int, JsonValue]", holder[step])
+    holder[place[-1]] = text
 
 
 def _pair(row: Row) -> bool:

@@ -97,7 +97,8 @@ class ChatForm:
     def pieces(self, delta: Delta, before: Written) -> list[JsonObject]:
         """Return more of the content, and of the calls one piece at a time: clients of 2025 take two in one event for two calls."""
         told: list[JsonObject] = [{"content": delta.text}] if delta.text or not delta.calls else []
-        told += [{"tool_calls": [_call_piece(piece)]} for piece in delta.calls]
+        for piece in delta.calls:
+            told.append({"tool_calls": [_call_piece(piece)]})
         tokens = [delta.tokens, *[()] * (len(told) - 1)]
         return [
             _choice(delta.choice, {"delta": one, "logprobs": self._probabilities(of_one)})
