@@ -230,6 +230,11 @@ def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path: Path, last: str) 
     assert len(values(items)) == 501
 
 
+def test_a_row_of_empty_cells_is_a_row_also_between_tabs(tmp_path: Path) -> None:
+    source = written(tmp_path, "a.tsv", "q\ta\n1\t2\n\t\n\n3\t4\n")
+    assert values(csv_records(source, "\t")) == [{"q": "1", "a": "2"}, {"q": "", "a": ""}, {"q": "3", "a": "4"}]
+
+
 def test_delimiters_are_found_and_can_be_declared(tmp_path: Path) -> None:
     assert values(csv_records(written(tmp_path, "a.csv", "a|b\n1,5|2\n3,5|4\n"))) == [
         {"a": "1,5", "b": "2"},

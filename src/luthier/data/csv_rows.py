@@ -116,7 +116,7 @@ def _parsed(lines: Iterator[Line | Broken], delimiter: str) -> Iterator[_Cells |
             continue
         text = line.text.removesuffix("\r")
         if '"' not in text:
-            if text.strip():
+            if text.strip() or delimiter in text:  # a row of empty cells is a row, also where tabs part them
                 yield line.number, text.split(delimiter)
             continue
         try:
