@@ -4,11 +4,13 @@ The sizes are those of every day; `tests/nightly/crowd_storm.py` has the large o
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from crowds import crowd, half_open, latencies, memory, p99, submitted, vanished
+from openai import BadRequestError
 from serving import Served, running, tickets
 from test_chat import figures
 
@@ -41,7 +43,8 @@ def test_twenty_processes_submit_two_hundred_jobs_and_one_key_is_one_job(served:
     listed = [job.id for job in client.fine_tuning.jobs.list(metadata={"storm": "yes"}, limit=100)]
     assert len(listed) == len(set(listed)) and set(listed) == own | shared
     for job_id in listed:
-        client.fine_tuning.jobs.cancel(job_id)
+        with suppress(BadRequestError):  # the worker may have ended one meanwhile
+            client.fine_tuning.jobs.cancel(job_id)
 
 
 def test_half_open_sockets_do_not_slow_the_others_and_are_closed(crowded: Served):

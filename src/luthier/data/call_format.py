@@ -48,7 +48,7 @@ class CallFormat:
     @property
     def separator(self) -> str | None:
         """What stands between two calls of one block; None where each call has an opening and a closing of its own."""
-        if self.between is None or _dense(self.between) == _dense(self.closing + self.opening):
+        if self.between is None or dense(self.between) == dense(self.closing + self.opening):
             return None if self.opening.strip() else ""
         return self.between
 
@@ -124,5 +124,6 @@ def _objects(text: str, start: int) -> Iterator[tuple[int, int, JsonObject]]:
         yield at, end, value
 
 
-def _dense(text: str) -> str:
+def dense(text: str) -> str:
+    """Return a text without its blanks, which models are freer with than templates."""
     return "".join(text.split())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from luthier.data.call_format import CallFormat
+from luthier.data.call_format import CallFormat, dense
 from luthier.data.json_rows import parse_object
 from luthier.data.problems import RowProblem
 from luthier.generate.request import CallPiece, Delta, Event
@@ -45,8 +45,8 @@ class CallReader:
 
     def __init__(self, format: CallFormat, names: Collection[str], most: int | None = None) -> None:
         self._format, self._names, self._most = format, names, most
-        self._mark, self._closing = _dense(format.opening), _dense(format.closing)
-        self._separator = None if format.separator is None else _dense(format.separator)
+        self._mark, self._closing = dense(format.opening), dense(format.closing)
+        self._separator = None if format.separator is None else dense(format.separator)
         self._held = ""  # what is not decided yet: blanks and perhaps a call, from its mark on
         self._place = _Place.OUTSIDE
         self._at = 0  # where in the held text the object begins, or what stands behind it
@@ -114,7 +114,7 @@ class CallReader:
         return True
 
     def _outside_unmarked(self) -> bool:
-        start = _behind(self._held, 0, _dense(self._format.lead)) if not self._said else -1
+        start = _behind(self._held, 0, dense(self._format.lead)) if not self._said else -1
         if start is None:
             return False
         if start < 0 or self.called:
@@ -254,7 +254,3 @@ def _skip_blanks(text: str, at: int) -> int:
     while at < len(text) and text[at].isspace():
         at += 1
     return at
-
-
-def _dense(text: str) -> str:
-    return "".join(text.split())
