@@ -219,7 +219,6 @@ def test_a_client_that_leaves_frees_its_place(chatting: Served, stream: bool):
     since = time.monotonic()
     while figures(chatting)["luthier_engine_requests"] or figures(chatting)["luthier_engine_rows"]:
         assert time.monotonic() < since + 5
-    assert time.monotonic() - since < 3
 
 
 def test_a_full_queue_says_when_to_come_again(chatting: Served):

@@ -48,12 +48,13 @@ def test_twenty_processes_submit_two_hundred_jobs_and_one_key_is_one_job(served:
 
 
 def test_half_open_sockets_do_not_slow_the_others_and_are_closed(crowded: Served):
+    """The best of three: one pause of the machine is not the sockets' doing, and sockets that slow others do so each time."""
     latencies(crowded, 5)
-    alone = latencies(crowded, 60)
+    alone = min(p99(latencies(crowded, 60)) for _ in range(3))
     with half_open(crowded, SOCKETS) as held:
-        beside = latencies(crowded, 60)
+        beside = min(p99(latencies(crowded, 60)) for _ in range(3))
         assert all(connection.recv(1) == b"" for connection in held)
-    assert p99(beside) <= max(2 * p99(alone), NOISE_SECONDS)
+    assert beside <= max(2 * alone, NOISE_SECONDS)
 
 
 @needs_starter
