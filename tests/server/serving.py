@@ -19,7 +19,7 @@ from luthier.core.types import JsonObject
 
 SETTINGS: JsonObject = {
     "threads": 1, "models": {"gpt-4o-mini-2024-07-18": "starter"}, "file_bytes": 1 << 20, "body_bytes": 1 << 16, "read_seconds": 1.0,
-    "job": {"model": {"dtype": "float32"}, "train": {"steps": 4}},
+    "runs": "", "job": {"model": {"dtype": "float32"}, "train": {"steps": 4}},
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from luthier.server.errors import ApiError
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Bench:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.chdir(tmp_path)  # where no runs lie
     return bench(tmp_path / "data")
 
 
@@ -59,8 +60,10 @@ def test_a_run_of_the_map_answers_with_its_package(desk: Bench, tmp_path: Path):
     (runs[1].package / "adapter_config.json").write_text("{}")
     names = {run.path.name: str(run.path) for run in runs}
     control = Control(desk.folder, desk.database, parse_serving({"models": {**names, "big": "org/model"}}))
-    assert served_of(control, desk.project, "whole") == Served("whole", str(runs[0].package))
-    assert served_of(control, desk.project, "layers") == Served("layers", "starter", adapter=runs[1].package)
+    whole, layers = (run.package.stat().st_mtime_ns for run in runs[:2])
+    assert served_of(control, desk.project, "whole") == Served("whole", str(runs[0].package), made=whole)
+    adapted = Served("layers", "starter", adapter=runs[1].package, made=layers)
+    assert served_of(control, desk.project, "layers") == adapted
     assert served_of(control, desk.project, "big") == Served("org/model", "org/model")
     assert served_of(control, desk.project, "starter") == Served("starter", "starter")
     assert served_of(control, desk.project, str(runs[0].path)) is None

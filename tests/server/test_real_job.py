@@ -3,15 +3,16 @@
 import csv
 import io
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from openai import OpenAI
+from openai import NotFoundError, OpenAI, PermissionDeniedError
 from openai.types.fine_tuning import FineTuningJob
-from serving import Served, start, tickets
+from serving import Served, mint, start, tickets
 
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir, open_run
@@ -29,7 +30,9 @@ class Running:
     """The server of these tests, which may be another one after a kill."""
 
     def __init__(self, data: Path) -> None:
-        self.data, self.served = data, start(data)
+        self.data, self.runs = data, data.with_name("runs")
+        self.runs.mkdir()
+        self.served = start(data, {"runs": str(self.runs)})
         self.undisturbed = ""
 
     @property
@@ -39,7 +42,7 @@ class Running:
 
     def again(self) -> None:
         """Start another server on the same folder."""
-        self.served = start(self.data, key=self.served.key)
+        self.served = start(self.data, {"runs": str(self.runs)}, key=self.served.key)
 
     def run_of(self, job: FineTuningJob) -> RunDir:
         """The run folder of a finished job."""
@@ -111,6 +114,27 @@ def test_the_tuned_model_answers_in_a_stream_beside_its_base(running: Running):
         for name in (tuned, "starter")
     }
     assert logs[tuned] != logs["starter"]
+
+
+def test_a_run_that_comes_to_the_folder_of_runs_is_a_model_at_once(running: Running):
+    client, job = running.client, running.client.fine_tuning.jobs.retrieve(running.undisturbed)
+    before = {model.id for model in client.models.list()}
+    with pytest.raises(NotFoundError, match="model"):
+        client.models.retrieve("tickets")
+    shutil.copytree(running.run_of(job).path, running.runs / "tickets")
+    assert {model.id for model in client.models.list()} - before == {"tickets"}
+    assert client.models.retrieve("tickets").owned_by == "luthier"
+    other = OpenAI(base_url=running.served.url, api_key=mint(running.data, "another"), timeout=180)
+    asked = {"messages": [{"role": "user", "content": "Please look at refund number 7."}], "temperature": 0}
+    told = [
+        who.chat.completions.create(model=name, **asked, max_tokens=4, logprobs=True)
+        for who, name in ((client, str(job.fine_tuned_model)), (other, "tickets"))
+    ]
+    assert told[0].choices[0].logprobs == told[1].choices[0].logprobs and told[1].model == "tickets"
+    with pytest.raises(PermissionDeniedError, match="belongs to all projects"):
+        client.models.delete("tickets")
+    with pytest.raises(NotFoundError):
+        client.chat.completions.create(model="../runs/tickets", **asked)
 
 
 def test_checkpoints_answer_with_the_weights_of_their_steps(running: Running):

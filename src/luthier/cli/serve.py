@@ -24,6 +24,12 @@ def serve(
     config: Annotated[
         list[Path] | None, typer.Option("--config", help="A YAML file of the server's settings; later files win.")
     ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder whose finished runs are models; runs, where it is there, when absent."
+        ),
+    ] = None,
     engine_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A vLLM server that answers in the place of Luthier's own engine.")
     ] = None,
@@ -33,8 +39,8 @@ def serve(
     from luthier.server.main import serve as serve_until_stopped
 
     settings = load_serving(config or [])
-    if engine_url is not None:
-        settings = settings.model_copy(update={"engine_url": engine_url})
+    given = {"runs": None if runs is None else str(runs), "engine_url": engine_url}
+    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     serve_until_stopped(settings, data, host, port)
 
 

@@ -17,6 +17,8 @@ class ServeSettings(Section):
 
     models: dict[str, str] = Field(default_factory=dict[str, str])
     """Names that clients use, such as `gpt-4o-mini-2024-07-18`, each with what it means here: `starter`, a model's folder, a hub id, or a run folder."""
+    runs: str | None = None
+    """The folder whose finished runs are models for every project, each under its folder's name: `runs` in the working directory when absent, no folder when empty."""
     job: Settings = Settings()
     """The settings that every job starts from, as in a settings file of `luthier train`; what a request says wins."""
     workers: Positive = 1

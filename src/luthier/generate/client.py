@@ -40,7 +40,10 @@ class Inbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """Which base model the process loads, and its limits; what is None is chosen by whether there is a GPU."""
+    """Which base model the process loads, and its limits; what is None is chosen by whether there is a GPU.
+
+    `made` tells a folder apart from an earlier one of the same name, which a process may still have in memory.
+    """
 
     name: str = "starter"
     revision: str | None = None
@@ -52,6 +55,7 @@ class EngineSpec:
     max_waiting: int = 64
     prefix_bytes: int = 256 << 20
     adapter_bytes: int = 1 << 30
+    made: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ _NAME_LENGTH = 32
 async def events(engines: Engines, served: Served, ask: Ask) -> AsyncGenerator[Delta | Ended]:
     """Ask a model and yield what happens; whoever stops reading frees the request's place. Raises LuthierError."""
     if served.adapter is not None:  # a name that PEFT can give to a layer, and that is another for another folder
-        ask = replace(ask, adapter=text_hash(str(served.adapter))[:_NAME_LENGTH], adapter_folder=served.adapter)
+        name = text_hash(f"{served.made} {served.adapter}")[:_NAME_LENGTH]
+        ask = replace(ask, adapter=name, adapter_folder=served.adapter)
     async with engines.lent(served) as client, aclosing(_told(engines, client, ask)) as told:
         async for event in told:
             if isinstance(event, Ended):

@@ -1,15 +1,14 @@
 """The models that clients may name: where training from each begins, and what answers under each.
 
 A name is looked up in the model map of the settings, then it is `starter`, then a model or a checkpoint that the
-project has made. Nothing else is loaded: a request cannot name a path or a repository.
+project has made, then a finished run of the folder of runs. Nothing else is loaded: a request cannot name a path or a
+repository.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from luthier.config.load import load
-from luthier.config.settings import ModelSettings
 from luthier.core.errors import SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import RunDir
@@ -18,11 +17,11 @@ from luthier.jobs.records import CheckpointRecord
 from luthier.server.control import Control
 from luthier.server.engines import Served
 from luthier.server.errors import ApiError
+from luthier.server.runs import base_of
 from luthier.server.wire import model_object, tuned_model_object
 
 STARTER = "starter"
 _OWNER = "luthier"
-_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,8 @@ def start_of(control: Control, project_id: str, name: str) -> Start | None:
             return Start(model.base, str(control.folder.path / model.checkpoint))
     checkpoint = control.jobs.checkpoint_of(project_id, name)
     if checkpoint is None:
-        return None
+        run = control.runs.find(name)
+        return None if run is None else _trained(run, name)
     job = control.jobs.find(project_id, checkpoint.job_id)
     assert job is not None
     return Start(job.base, str(control.folder.checkpoint(job.id, checkpoint.step)))
@@ -65,7 +65,11 @@ def served_of(control: Control, project_id: str, name: str) -> Served | Checkpoi
     for model in control.jobs.models(project_id):
         if model.id == name and model.package is not None:
             return _packaged(RunDir((control.folder.path / model.package).parent), name)
-    return control.jobs.checkpoint_of(project_id, name)
+    checkpoint = control.jobs.checkpoint_of(project_id, name)
+    if checkpoint is None and (run := control.runs.find(name)) is not None:
+        control.runs.check(run)
+        return _packaged(run, name)
+    return checkpoint
 
 
 def meaning_of(control: Control, name: str) -> str | None:
@@ -85,7 +89,9 @@ def listed(control: Control, project_id: str, started: int) -> list[JsonObject]:
     tuned = [tuned_model_object(model) for model in control.jobs.models(project_id)]
     given = [model_object(name, started, _OWNER) for name in (STARTER, *control.serving.models)]
     mapped = [model | {"root": meaning_of(control, str(model["id"])) or STARTER} for model in given]
-    return tuned + mapped
+    taken = {str(model["id"]) for model in tuned + mapped}
+    runs = [model_object(name, proven, _OWNER) | {"root": name} for name, proven in control.runs.finished().items()]
+    return tuned + mapped + [model for model in runs if str(model["id"]) not in taken]
 
 
 def one(control: Control, project_id: str, name: str, started: int) -> JsonObject | None:
@@ -108,10 +114,11 @@ def check_map(control: Control) -> None:
 
 def packaged(run: RunDir, package: Path, name: str) -> Served:
     """Return what a package of a run serves: weights of its own, or an adapter over the run's base."""
-    model = _model_settings(run.config, run.config.stat().st_mtime_ns)
+    model = base_of(run)
+    made = package.stat().st_mtime_ns  # of the folder, which is moved into its place whole
     if (package / "adapter_config.json").exists():
-        return Served(name, model.name, model.revision, model.enable_thinking, package)
-    return Served(name, str(package), enable_thinking=model.enable_thinking)
+        return Served(name, model.name, model.revision, model.enable_thinking, package, made)
+    return Served(name, str(package), enable_thinking=model.enable_thinking, made=made)
 
 
 def _packaged(run: RunDir, name: str) -> Served:
@@ -120,19 +127,17 @@ def _packaged(run: RunDir, name: str) -> Served:
     return packaged(run, run.package, name)
 
 
-@lru_cache(_REMEMBERED)
-def _model_settings(config: Path, changed: int) -> ModelSettings:
-    """Read which model a run was made from; `changed` is when the file was written last."""
-    return load([config]).model
-
-
 def _mapped(meaning: str) -> Start:
     path = Path(meaning).absolute()
-    run = RunDir(path)
-    if not run.config.exists():
-        return Start(str(path) if path.is_dir() else meaning)
+    if RunDir(path).config.exists():
+        return _trained(RunDir(path), meaning)
+    return Start(str(path) if path.is_dir() else meaning)
+
+
+def _trained(run: RunDir, name: str) -> Start:
+    """Return the best weights of a run, to go on from."""
     trained = [entry for entry in entries(run.events) if entry["event"] == "trained"]
     if not trained:
-        raise ApiError(400, f"{meaning} has not finished training.", param="model", code="model_not_ready")
+        raise ApiError(400, f"{name} has not finished training.", param="model", code="model_not_ready")
     checkpoint = run.checkpoints / f"{int(str(trained[-1]['best_step'])):06d}"
     return Start(load([run.config]).model.name, str(checkpoint))

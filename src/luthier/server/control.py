@@ -15,6 +15,7 @@ from luthier.jobs.records import KeyRecord
 from luthier.jobs.submit import Jobs
 from luthier.server.checkpoints import Checkpoints
 from luthier.server.engines import Engines
+from luthier.server.runs import runs_of
 from luthier.server.scheduler import Scheduler
 
 
@@ -48,6 +49,7 @@ class Control:
         self.scheduler = Scheduler(folder, self.queue, self.files, serving.workers)
         self.engines = Engines(serving, folder.engine_log)
         self.checkpoints = Checkpoints(folder)
+        self.runs = runs_of(serving)
         self.counters = Counters()
 
 

@@ -32,13 +32,17 @@ Engine = EngineClient | RemoteEngine
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers: a base model, and perhaps the folder of an adapter over it; `name` is what clients are told."""
+    """What answers: a base model, and perhaps the folder of an adapter over it; `name` is what clients are told.
+
+    `made` is when the weights of a tuned model were written, 0 where nobody writes them anew.
+    """
 
     name: str
     base: str
     revision: str | None = None
     enable_thinking: bool | None = None
     adapter: Path | None = None
+    made: int = 0
 
 
 @dataclass
@@ -123,6 +127,7 @@ class Engines:
             served.base, served.revision, enable_thinking=served.enable_thinking, threads=self._threads,
             max_rows=self._serving.answers, max_waiting=self._serving.waiting,
             adapter_bytes=self._serving.adapter_bytes, prefix_bytes=self._serving.prefix_bytes,
+            made=0 if served.adapter is not None else served.made,
         )  # fmt: skip
 
     async def _started(self, engine: _Engine) -> None:

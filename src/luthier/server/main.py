@@ -45,6 +45,7 @@ def serve(serving: ServeSettings, data: Path, host: str, port: int) -> None:
         write_json(folder.settings, as_json(serving))
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         address = f"[{host}]" if ":" in host else host
+        control.runs.finished()  # what lies there, and what is not finished, is in the log from the start
         print(f"Luthier serves at http://{address}:{listening.getsockname()[1]}/v1", flush=True)
         config = uvicorn.Config(
             application(control, [host]), http=protocol(serving.read_seconds, serving.file_bytes + _HEARD_OUT_BYTES), access_log=False, log_config=None,

@@ -31,5 +31,8 @@ def delete(request: Request) -> Response:
             403, f"The model {name!r} is given by the server's settings.", param="model", code="model_not_yours"
         )
     if not control.jobs.delete_model(caller(request).project_id, name):
+        if control.runs.find(name) is not None:
+            message = f"The model {name!r} is a run in a folder of the server, and belongs to all projects."
+            raise ApiError(403, message, param="model", code="model_not_yours")
         raise not_found("model", name, "model")
     return JSONResponse({"id": name, "object": "model", "deleted": True})
