@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +12,21 @@ from hypothesis import strategies as st
 from test_tree_families import as_trees, assert_same, one_by_one, rows_of_a_trie
 from tiny_families import tiny
 from tiny_training import live_lora, policy_of, random_store, resolved, tiny_model
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+import luthier.starter
 from luthier.core.errors import ProofFailed
-from luthier.core.types import Segment
-from luthier.data.loader import TREES, Batch, as_tree, micro_batches
+from luthier.core.types import Rendered, Segment
+from luthier.data.loader import TREES, Batch, SequenceStore, as_tree, micro_batches
 from luthier.kernels import attention, reference, tree_attention
 from luthier.models.adapters import train_all
 from luthier.train.policy import Policy
 from luthier.train.sharing import sharing
 
+STARTER = Path(luthier.starter.__file__).parent / "model"
+needs_starter = pytest.mark.skipif(
+    not (STARTER / "model.safetensors").exists(), reason="the starter's weights are not there"
+)
 # Deeper than one fork, a segment in two pieces, more keys than are kept, siblings of equal places, a second root.
 LONG = [
     Segment(0, 610, 616, 0, -1), Segment(616, 5, 8, 610, 0), Segment(624, 8, 8, 610, 0), Segment(632, 30, 32, 610, 0),
@@ -134,6 +140,30 @@ def test_a_broken_tree_breaks_the_gradients_and_the_proof(layout, wrong):
     policy._states = lambda some: states(a_wrong(some, wrong) if some.tree else some)
     with pytest.raises(ProofFailed):
         policy.prove(batch)
+
+
+@needs_starter
+def test_rounding_passes_the_proof_in_half_precision_and_a_token_that_nobody_sees_does_not():
+    """The starter's log-probabilities in bfloat16 differ by up to half a nat where their mean differs by 0.03."""
+    model = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.bfloat16)
+    policy = policy_of(model, resolved(layout="tree"))
+    words = AutoTokenizer.from_pretrained(STARTER)
+    prompt = "You sort what people write to a shop into queues, and copy the number of the order. " * 6
+    answers = ["order 48213, parcel is late", "order 77120, wrong colour sent", "order 10944, money back please"]
+    store = SequenceStore([_whole(words.encode(f"{prompt} Said: {text}. JSON: {{{text}}}")) for text in answers])
+    batch = as_tree(store, range(3))
+    assert policy.prove(batch)["head_mean_difference"] > 1e-3
+    states = policy._states
+    for wrong in (orphan, adopted):
+        policy._states = lambda some, wrong=wrong: states(a_wrong(some, wrong) if some.tree else some)
+        with pytest.raises(ProofFailed, match="in the mean"):
+            policy.prove(batch)
+
+
+def _whole(tokens: list[int]) -> Rendered:
+    weights = np.ones(len(tokens), dtype=np.float32)
+    weights[0] = 0
+    return Rendered(str(tokens[-5:]), np.array(tokens, dtype=np.int32), weights)
 
 
 @pytest.mark.parametrize("layout", TREES)

@@ -69,7 +69,8 @@ def test_the_verdict_has_the_promised_shape():
         assert set(difference) >= {"a", "b", "value", "interval", "outcome", "p"}
     assert {"seconds", "memory_bytes"} <= set(verdict["plan"])
     assert {"seconds", "memory_bytes", "tokens_per_second"} <= set(verdict["measured"])
-    documented_keys = {"head_max_difference", "head_bound"} | WORDS  # the proof of the loss; "..." on the page
+    proof = {"head_max_difference", "head_bound", "head_mean_difference", "head_mean_bound"}
+    documented_keys = proof | WORDS  # the proof of the loss; "..." on the page
     assert set(keys({**verdict, "arms": {}, "data": {}})) - documented_keys == set()
 
 

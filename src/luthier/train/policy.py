@@ -31,6 +31,8 @@ _Inputs = dict[
 ]
 _Branches = dict[str, torch.Tensor | Cache]
 
+# How far the log-probability of a target may lie from the model's own, the farthest and in the mean, in nats.
+_BOUNDS, _BOUNDS_IN_HALF = (1e-4, 1e-4), (1.5, 0.1)
 _UNKNOWN_TRANSFORMS = ("logit_scale", "lm_head_multiplier", "logits_scaling_factor", "output_multiplier_scale")
 
 
@@ -92,27 +94,33 @@ class Policy:
         """Compare the log-probabilities of `batch` with the model's own, row by row; raise ProofFailed if they differ.
 
         The oracle is the stock model with eager attention on one row at a time, so a leak between packed
-        rows shows too. The bound is 1e-4 nats in float32 and 0.25 in bfloat16 (8 bits of mantissa at
-        logits of about 30).
+        rows shows too. In float32 no target may differ by 1e-4 nats. In bfloat16 single targets differ by up to half a
+        nat from rounding alone (8 bits of mantissa at logits of about 30), while their mean stays at some 0.03; a leak or a
+        token that is not seen moves the mean.
         """
         attention_name = self.stock.config._attn_implementation or "eager"
-        difference = 0.0
+        found: list[torch.Tensor] = []
         with mode(self.model, training=False), self._as_written():
             ours_T = self.logp(batch).cpu()
             self.stock.set_attn_implementation("eager")
             try:
                 for row, own in alone(batch):
                     stock = self._stock_scores(row, *self._targets(row)[:2]).logp_T.cpu()
-                    difference = max(difference, (ours_T[torch.from_numpy(own)] - stock).abs().max().item())
+                    found.append((ours_T[torch.from_numpy(own)] - stock).abs())
             finally:
                 self.stock.set_attn_implementation(attention_name)
-        bound = 1e-4 if self.head.weight.dtype == torch.float32 else 0.25
-        if not difference <= bound:
+        differences = torch.cat(found)
+        most, mean = differences.max().item(), differences.mean().item()
+        bound, mean_bound = _BOUNDS if self.head.weight.dtype == torch.float32 else _BOUNDS_IN_HALF
+        if not (most <= bound and mean <= mean_bound):
             raise ProofFailed(
-                f"the loss that Luthier computes differs from the model's own by {difference:.3g} nats (bound {bound}); "
+                f"the loss that Luthier computes differs from the model's own by up to {most:.3g} nats a token and {mean:.3g} in the mean "
+                f"(bounds {bound} and {mean_bound}); "
                 "this model computes attention or logits in a way that Luthier does not know. Try --set train.layout=padded."
             )
-        return {"head_max_difference": difference, "head_bound": bound}
+        return {
+            "head_max_difference": most, "head_bound": bound, "head_mean_difference": mean, "head_mean_bound": mean_bound,
+        }  # fmt: skip
 
     def _targets(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         arrays = (batch.index_T, batch.target_T, batch.weight_T)
