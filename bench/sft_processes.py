@@ -62,7 +62,9 @@ def in_turn(commands: Iterable[list[str]], threads: int, ahead: int) -> Generato
 
 def _started(command: list[str], threads: int) -> Candidate:
     said, complained = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - they live as long as it does
+    environment = child_environment(threads)
+    del environment["OMP_WAIT_POLICY"]  # a candidate has the machine to itself, and waits as it does for its users
     process = subprocess.Popen(
-        command, env=child_environment(threads), stdin=subprocess.PIPE, stdout=said, stderr=complained, text=True
+        command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=complained, text=True
     )
     return Candidate(command, process, said, complained)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_training import new_run, policy_of, random_sequences, random_store, resolved, tiny_model
 
-from luthier.data.loader import Batch, SequenceStore, packed
+from luthier.data.loader import Batch, SequenceStore, as_tree, packed
 from luthier.train.loop import Trainer
 from luthier.train.objectives.sft import Objective
 from luthier.train.policy import Policy
@@ -76,14 +76,16 @@ def test_gradient_checkpointing_keeps_less_for_the_backward_pass():
 @pytest.mark.parametrize(
     "backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.nightly])]
 )
-def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_shapes(monkeypatch, backend):
+@pytest.mark.parametrize("lay", [packed, as_tree])
+def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_shapes(monkeypatch, backend, lay):
     """How often is decided before any code is written, so the backend that writes none tells it in a tenth of the time."""
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    batches = [packed(random_store(6 + seed, seed), range(6 + seed)) for seed in range(8)]
-    plain = [policy_of(tiny_model(), resolved()).weighted_nll(batch).item() for batch in batches]
-    policy, graphs, losses = policy_of(tiny_model().train(), resolved(compile=True)), [], []
+    batches = [lay(random_store(6 + seed, seed, shared=12), range(6 + seed)) for seed in range(8)]
+    layout = batches[0].layout
+    plain = [policy_of(tiny_model(), resolved(layout=layout)).weighted_nll(batch).item() for batch in batches]
+    policy, graphs, losses = policy_of(tiny_model().train(), resolved(compile=True, layout=layout)), [], []
     for batch in batches:
         loss = policy.weighted_nll(batch)
         loss.backward()

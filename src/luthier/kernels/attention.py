@@ -36,23 +36,28 @@ def equal_runs(lengths: tuple[int, ...]) -> Runs:
 class Opaque:
     """What torch.compile hands on unread; it would compile anew for every value that it can see."""
 
-    inner: Runs | gpu_attention.Rows
+    inner: Runs | Blocks | gpu_attention.Rows | gpu_attention.Branches
 
 
 def register(*, compiled: bool = False) -> str:
     """Make packed attention known to transformers, and return the name to set on a model.
 
-    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` as `Opaque`.
+    `compiled`: for layers under torch.compile. They leave attention as it is, and take `runs` and `blocks` as `Opaque`.
     """
     AttentionInterface.register(NAME, torch.compiler.disable(_opened) if compiled else packed_attention)
     return NAME
 
 
 def _opened(
-    module: torch.nn.Module, *inputs: torch.Tensor, runs: Opaque | None = None, **more: object
+    module: torch.nn.Module,
+    *inputs: torch.Tensor,
+    runs: Opaque | None = None,
+    blocks: Opaque | None = None,
+    **more: object,
 ) -> tuple[torch.Tensor, None]:
+    shape = {name: held.inner for name, held in (("runs", runs), ("blocks", blocks)) if held is not None}
     # `more` is whatever the interface hands on, which has no types.
-    return packed_attention(module, *inputs, runs=None if runs is None else runs.inner, **more)  # type: ignore[arg-type]
+    return packed_attention(module, *inputs, **shape, **more)  # type: ignore[arg-type]
 
 
 def packed_attention(

@@ -137,7 +137,7 @@ class Policy:
         if batch.tree is not None:
             segments = batch.tree.segments
             blocks = gpu_attention.branches(segments, self.device) if on_gpu else tree_attention.blocks(segments)
-            return inputs | {"blocks": blocks}
+            return inputs | {"blocks": attention.Opaque(blocks) if self._compiled else blocks}
         runs = gpu_attention.rows(batch.places, self.device) if on_gpu else attention.equal_runs(batch.places)
         return inputs | {"runs": attention.Opaque(runs) if self._compiled else runs}
 

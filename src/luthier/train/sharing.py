@@ -72,8 +72,6 @@ def sharing(
     config: PreTrainedConfig, *, lora_dropout: float = 0.0, checkpointing: bool = False, compiled: bool = False
 ) -> Sharing:
     """Return how a model of this config may share what rows begin with."""
-    if compiled:
-        return Sharing((), "train.compile needs batches of few shapes, and every tree has its own")
     text = config.get_text_config()
     layout = PROVEN.get(text.model_type)
     if layout is None:
@@ -86,11 +84,13 @@ def sharing(
     layers: Sequence[str] = settings.get("layer_types") or ()
     if strange := sorted(set(layers) - _LAYERS[layout]):
         return Sharing((), f"it has layers of type {', '.join(strange)}, for which it is not proven")
-    if not checkpointing:
-        return Sharing((layout,) if layout == "cached_tree" else (layout, "cached_tree"))
-    if layout == "cached_tree":
+    if layout == "tree":
+        return Sharing(("tree",) if checkpointing or compiled else ("tree", "cached_tree"))
+    if checkpointing:
         return Sharing((), "train.gradient_checkpointing computes layers again without the cache that it needs")
-    return Sharing((layout,))
+    if compiled:
+        return Sharing((), "train.compile makes layers for whole rows, not for the cache that it needs")
+    return Sharing(("cached_tree",))
 
 
 def _noise(settings: dict[str, object], lora_dropout: float) -> str | None:
