@@ -31,7 +31,10 @@ def targets(
 
 
 @pytest.mark.parametrize("num_targets", [1, 511, 512, 513, 1025])
-def test_head_equals_reference_at_the_borders_of_chunks(num_targets):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_head_equals_reference_at_the_borders_of_chunks(num_targets, at_once, monkeypatch):
+    if not at_once:
+        monkeypatch.setattr(head, "_MOST_LOGITS", head.CHUNK * 96)
     index_T, target_T, weight_T = targets(
         num_targets, 40, 96, seed=num_targets
     )  # 40 states: every one predicts several
@@ -51,6 +54,19 @@ def test_head_equals_reference_at_the_borders_of_chunks(num_targets):
     assert head.target_scores(hidden, index_T, best_T, weight).greedy_T.all()
 
 
+def test_a_trained_head_writes_its_gradient_once_for_targets_that_fit_into_one_chunk(monkeypatch):
+    """In bfloat16 it is rounded once, as the whole product is; in two chunks it is added up in float32 and rounded twice."""
+    index_T, target_T, weight_T = targets(900, 40, 96, seed=5)
+    grads = []
+    for most in (900 * 96, head.CHUNK * 96):
+        monkeypatch.setattr(head, "_MOST_LOGITS", most)
+        hidden, weight = (leaf(n, 16, seed=n).detach().bfloat16().requires_grad_() for n in (40, 96))
+        head.weighted_nll(hidden, index_T, target_T, weight_T, weight).backward()
+        grads.append(weight.grad)
+    assert not torch.equal(*grads)
+    assert torch.linalg.vector_norm(grads[0] - grads[1]) <= 0.01 * torch.linalg.vector_norm(grads[0])
+
+
 class Largest(TorchDispatchMode):
     """Remembers how many numbers the largest tensor has that comes of an operation."""
 
@@ -67,7 +83,8 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("scoring", [True, False])
-def test_logits_are_held_a_chunk_at_a_time_in_validation_and_in_training(scoring):
+def test_logits_are_held_a_chunk_at_a_time_in_validation_and_in_training(scoring, monkeypatch):
+    monkeypatch.setattr(head, "_MOST_LOGITS", 2 * head.CHUNK * 96)
     index_T, target_T, weight_T = targets(6 * head.CHUNK, 40, 96, seed=5)
     hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
     with Largest() as seen:
@@ -75,7 +92,7 @@ def test_logits_are_held_a_chunk_at_a_time_in_validation_and_in_training(scoring
             head.target_scores(hidden, index_T, target_T, weight)
         else:
             head.weighted_nll(hidden, index_T, target_T, weight_T, weight).backward()
-    assert seen.numbers <= head.CHUNK * 96
+    assert seen.numbers <= (1 if scoring else 2) * head.CHUNK * 96
 
 
 @pytest.mark.parametrize("bend", [head.Bend(4.0), head.Bend(cap=3.0), head.Bend(0.5, 2.0)])

@@ -4,9 +4,9 @@ The whole logits of a batch (N positions x V words) are the largest tensor of a 
 training step, and most of them belong to positions without a target. Here only the hidden
 states that predict a target are multiplied, a chunk at a time, and because the loss is linear
 in the log-probabilities its gradient is taken in the same pass: a chunk of logits is made once, is overwritten
-by its gradient in pieces that stay in the cache, and is never kept. On a 2-core CPU with D = 256 and V = 8,192 this runs 1.5 times
-as fast as `cross_entropy` on whole logits in bfloat16 (1.2 in float32) when every position has a
-target, and six to eight times as fast when a fifth of them has (bench/head.py); `reference.py` is the
+by its gradient in pieces that stay in the cache, and is never kept. On a 2-core CPU with D = 256 and V = 8,192 this runs 1.9 times
+as fast as `cross_entropy` on whole logits in bfloat16 (1.3 in float32) when every position has a
+target, and nine times as fast (six in float32) when a fifth of them has (bench/head.py); `reference.py` is the
 truth that it equals. Logits that a model divides or caps behind its output layer are made and differentiated here too.
 
 Shapes: N hidden states, T targets, C targets of a chunk, P of a piece of it, D width, V vocabulary.
@@ -18,8 +18,9 @@ from typing import NamedTuple
 import torch
 
 CHUNK = 512
-_LOGITS_IN_CACHE = 1 << 19  # numbers of a piece of a chunk on a CPU, 2 MiB in float32
-_LOGITS_ON_GPU = 1 << 27  # numbers of a chunk of logits there: enough to fill it, 512 MiB in float32
+LOGITS_IN_CACHE = 1 << 19  # numbers of a piece of a chunk on a CPU, 2 MiB in float32
+# Numbers of a chunk on a GPU, to fill it, and where the output layer is trained: its gradient is written once a chunk.
+_MOST_LOGITS = 1 << 27
 
 
 class Bend(NamedTuple):
@@ -99,14 +100,19 @@ def target_scores(
     return Scores(torch.cat(logp), torch.cat(greedy))
 
 
-def _chunk(weight_VD: torch.Tensor) -> int:
-    return max(CHUNK, _LOGITS_ON_GPU // len(weight_VD)) if weight_VD.is_cuda else CHUNK
+def chunk_size(num_words: int, *, trained: bool, on_gpu: bool) -> int:
+    """Return how many targets are scored at once, with an output layer of so many words that is trained or frozen."""
+    return max(CHUNK, _MOST_LOGITS // num_words) if on_gpu or trained else CHUNK
+
+
+def _chunk(weight_VD: torch.Tensor, *, trained: bool = False) -> int:
+    return chunk_size(len(weight_VD), trained=trained, on_gpu=weight_VD.is_cuda)
 
 
 def _pieces(logits_CV: torch.Tensor) -> Iterator[slice]:
     """Yield rows of a chunk that a CPU's cache holds in float32 while they are gone over several times; a GPU's are one piece."""
     num_rows, num_words = logits_CV.shape
-    step = num_rows if logits_CV.is_cuda else max(1, _LOGITS_IN_CACHE // num_words)
+    step = num_rows if logits_CV.is_cuda else max(1, LOGITS_IN_CACHE // num_words)
     for start in range(0, num_rows, max(1, step)):
         yield slice(start, start + step)
 
@@ -126,8 +132,8 @@ class _WeightedNll(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         hidden_grad_ND = torch.zeros_like(hidden_ND) if wants_hidden else None
-        weight_grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wants_weight else None
-        chunk = _chunk(weight_VD)
+        weight_grad_VD: torch.Tensor | None = None
+        chunk = _chunk(weight_VD, trained=wants_weight)
         for index_C, target_C, weight_C in zip(
             index_T.split(chunk), target_T.split(chunk), weight_T.split(chunk), strict=True
         ):
@@ -144,8 +150,9 @@ class _WeightedNll(torch.autograd.Function):
             grad_CV = logits_CV  # overwritten, piece by piece
             if hidden_grad_ND is not None:
                 hidden_grad_ND.index_add_(0, index_C, grad_CV @ weight_VD)
-            if weight_grad_VD is not None:
-                weight_grad_VD += grad_CV.t() @ hidden_CD
+            if wants_weight:
+                part_VD = grad_CV.t() @ hidden_CD
+                weight_grad_VD = part_VD if weight_grad_VD is None else weight_grad_VD.float().add_(part_VD)
         ctx.save_for_backward(hidden_grad_ND, weight_grad_VD)
         ctx.weight_dtype = weight_VD.dtype
         return total
@@ -153,7 +160,7 @@ class _WeightedNll(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         hidden_grad_ND, weight_grad_VD = ctx.saved_tensors
-        hidden = None if hidden_grad_ND is None else hidden_grad_ND * grad.to(hidden_grad_ND.dtype)
+        hidden = None if hidden_grad_ND is None else hidden_grad_ND * grad  # a float32 scalar leaves the type as it is
         weight = None if weight_grad_VD is None else (weight_grad_VD * grad).to(ctx.weight_dtype)
         return hidden, None, None, None, weight, None
 

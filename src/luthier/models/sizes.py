@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from luthier.core.errors import ModelError
 from luthier.core.types import JsonObject
-from luthier.kernels.head import CHUNK
+from luthier.kernels.head import LOGITS_IN_CACHE, chunk_size
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 # Bytes that the optimizer keeps for a trained weight: two averages in float32, or in a byte each with a scale for 256.
@@ -104,8 +104,15 @@ def training_memory(
         gradients=num_trained * (4 + (size if size < 4 else 0)),
         optimizer=int(num_trained * (AVERAGES[optimizer] + (4 if size < 4 else 0))),
         activations=layer + shape.num_layers * states if checkpointing else shape.num_layers * layer,
-        head=CHUNK * shape.vocab_size * (8 + 2 * size) + shape.vocab_size * shape.hidden_size * 8,
+        head=_head_bytes(shape, micro_tokens, size, trained=num_trained >= shape.num_weights // 2),
     )
+
+
+def _head_bytes(shape: Shape, micro_tokens: int, size: int, *, trained: bool) -> int:
+    """Return what one chunk of logits takes with the pieces that are gone over, and a trained output layer's gradient."""
+    targets = min(micro_tokens, chunk_size(shape.vocab_size, trained=trained, on_gpu=False))
+    logits = targets * shape.vocab_size * size + 3 * 4 * max(LOGITS_IN_CACHE, shape.vocab_size)
+    return logits + (shape.vocab_size * shape.hidden_size * (4 + size) if trained else 0)
 
 
 def training_bytes(
