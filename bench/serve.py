@@ -1,13 +1,13 @@
 """Requests a second and time to the first token: `luthier serve` against its own bare engine, and against `transformers serve`.
 
-    python bench/serve.py [--model starter|135m|DIR] [--clients 16] [--requests 64] [--tokens 32] [--rounds 5] [--peer PYTHON] [--json FILE]
+    python bench/serve.py [--model starter|135m|DIR] [--clients 16] [--requests 64] [--tokens 32] [--rounds 5] [--peer PYTHON] [--llama-cpp PYTHON] [--json FILE]
 
 Prompts share their first 150 words and have 20 of their own, others in every round. Every candidate answers the same
 prompts greedily, with as many clients at a time, each in a process of its own, and a first round warms up. The bare
 engine and the server take turns, and `overhead` is the median over the rounds of what a round of the server takes more than one of
-its engine: HTTP, queue and control plane. The peer comes behind them, so that it cannot compute beside them; `--peer` is a Python
-whose environment has `transformers[serving]`. `135m` has random weights in the shape of a model of 135M, with
-the starter's smaller vocabulary.
+its engine: HTTP, queue and control plane. The peers come behind them, so that they cannot compute beside them: `--peer` is a Python
+whose environment has `transformers[serving]`, `--llama-cpp` one with `llama-cpp-python[server]` and `gguf` (its server answers one
+request at a time). `135m` has random weights in the shape of a model of 135M, with the starter's smaller vocabulary.
 """
 
 import argparse
@@ -15,23 +15,22 @@ import json
 import os
 import random
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from importlib.resources import files
 from pathlib import Path
 
 import torch
 import yaml
+from serve_peers import peers
 from timing import machine
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -42,7 +41,6 @@ from luthier.generate.request import Delta, Sampling
 
 SHARED, OWN = 150, 20
 WORDS = ("parcel", "invoice", "window", "river", "letter", "garden", "engine", "winter", "bridge", "market")
-READY_SECONDS = 180
 SHAPE_135M = {
     "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
     "head_dim": 64,
@@ -143,7 +141,7 @@ def by_http(port: int, key: str, model: str, tokens: int) -> Callable[[str], Ans
             "temperature": 0,
             "stream": True,
         }
-        start, first, count = time.perf_counter(), 0.0, 0
+        start, first, count, pieces = time.perf_counter(), 0.0, 0, 0
         connection = HTTPConnection("127.0.0.1", port, timeout=600)
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         connection.request(
@@ -158,10 +156,11 @@ def by_http(port: int, key: str, model: str, tokens: int) -> Callable[[str], Ans
             event = json.loads(line[6:])
             if any((choice.get("delta") or {}).get("content") for choice in event.get("choices") or []):
                 first = first or time.perf_counter() - start
+                pieces += 1
             count = (event.get("usage") or {}).get("completion_tokens") or count
         connection.close()
         whole = time.perf_counter() - start
-        return Answered(first or whole, whole, count)
+        return Answered(first or whole, whole, count or pieces)  # llama-cpp-python's streams name no usage
 
     return ask
 
@@ -197,46 +196,6 @@ def luthier_server(served: Mapping[str, object]) -> Iterator[tuple[int, str, int
             process.wait(60)
 
 
-@contextmanager
-def transformers_server(python: str, clients: int) -> Iterator[int]:
-    """Serve with `transformers serve`; yield the port once it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        str(Path(python).with_name("transformers")),
-        "serve",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--continuous-batching",
-    ]
-    environment = {**child_environment(usable_cores()), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    said: list[str] = []
-    assert process.stderr is not None
-    threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
-    try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("transformers serve did not start: " + "".join(said[-20:]))
-            time.sleep(0.2)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _answers(port: int) -> bool:
-    try:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/v1/models")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-
-
 def folder_of(model: str, made: Path) -> str:
     """Return the folder of a model; random weights are written into `made`."""
     starter = Path(str(files("luthier.starter") / "model"))
@@ -261,6 +220,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", metavar="PYTHON")
+    parser.add_argument("--llama-cpp", metavar="PYTHON")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
@@ -285,11 +245,10 @@ def compared(folder: str, options: argparse.Namespace) -> dict[str, object]:
         "machine": machine(), "settings": {name: str(value) for name, value in vars(options).items()},
         "overhead": ratio(found["engine"], found["luthier serve"]) - 1,
     }  # fmt: skip
-    if options.peer:
-        with transformers_server(options.peer, clients) as port:
-            peer = in_turns({"transformers serve": by_http(port, "none", folder, options.tokens)}, options)
-        found |= peer
-        result["times transformers serve"] = ratio(found["luthier serve"], found["transformers serve"])
+    for name, serving in peers(options, folder).items():
+        with serving as (port, model):
+            found |= in_turns({name: by_http(port, "none", model, options.tokens)}, options)
+        result[f"times {name}"] = ratio(found["luthier serve"], found[name])
     return result | {"figures": {name: asdict(median_of(rounds)) for name, rounds in found.items()}}
 
 
