@@ -164,6 +164,24 @@ def test_a_template_that_writes_no_json_has_no_format_and_its_calls_stay_text():
         calling(None, TOOLS, ToolChoice(required=True), None)
 
 
+def test_a_call_that_begins_with_an_end_of_turn_could_not_be_served_and_has_no_form():
+    sent_on = CHATML.replace("'\\n<tool_call>\\n{", "'<|im_end|>call\\n{")
+    assert sent_on != CHATML and Renderer(byte_tokenizer(sent_on), max_length=10_000).template.calls is None
+
+
+def test_the_id_of_a_call_may_be_written_or_left_to_us():
+    required = constraint("mistral", ToolChoice(True))
+    assert required
+    written = '[TOOL_CALLS] [{"name": "find", "arguments": {"q": "x"}%s}]'
+    for more, right in (
+        ("", True),
+        (', "id": "call00001"', True),
+        (', "id": ""', False),
+        (', "age": "call00001"', False),
+    ):
+        assert takes("mistral", required, spoken("mistral", written % more)) is right
+
+
 def test_a_template_may_put_the_arguments_first_or_the_call_into_more():
     first = CHATML.replace('{"name": "\' + call.function.name + \'", "arguments": \' + (call.function.arguments | tojson) + \'}',
                            '{"arguments": \' + (call.function.arguments | tojson) + \', "name": "\' + call.function.name + \'"}')  # fmt: skip
@@ -251,7 +269,7 @@ WRONG = ("weather", {"city": "Oslo"})
 FOUND = ("find", {"q": "x"})
 
 
-@pytest.mark.parametrize("name", ["chatml", "llama3", "qwen3", "starter"])
+@pytest.mark.parametrize("name", [*CALLS, "starter"])
 def test_what_is_trained_is_what_a_required_call_is_held_to(name: str):
     required, one = (constraint(name, ToolChoice(True, parallel=parallel)) for parallel in (True, False))
     named = constraint(name, ToolChoice(True, "find"))
@@ -270,7 +288,7 @@ def test_what_is_trained_is_what_a_required_call_is_held_to(name: str):
     assert not takes(name, required, spoken(name, "Hello")) and not takes(name, required, [])
 
 
-@pytest.mark.parametrize("name", ["chatml", "llama3", "qwen3", "starter"])
+@pytest.mark.parametrize("name", [*CALLS, "starter"])
 def test_a_strict_tool_is_held_to_its_schema_when_the_model_chooses_to_call_it(name: str):
     assert constraint(name, ToolChoice()) is None  # nothing is held to where nothing is promised
     held = constraint(name, ToolChoice(), strict=True)

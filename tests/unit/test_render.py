@@ -192,6 +192,26 @@ def test_enable_thinking_reaches_prompt_and_training_alike() -> None:
     assert tokenizer.decode(tokens) == "yes<|im_end|>"
 
 
+def test_a_call_that_the_template_leaves_out_is_refused_instead_of_trained_away() -> None:
+    calls = tuple(
+        {"id": name, "type": "function", "function": {"name": "find", "arguments": f'{{"q": "{name}"}}'}}
+        for name in "ab"
+    )
+    question = Message("user", "find me one")
+    one_of_both = CHATML.replace(
+        "in message.tool_calls or []", "in ([] if message.content else message.tool_calls or [])"
+    )
+    first_alone = CHATML.replace("in message.tool_calls or []", "in (message.tool_calls or [])[:1]")
+    assert CHATML not in (one_of_both, first_alone)
+    for template, content, made in (("gemma", "", 1), ("mistral", "x", 1), (one_of_both, "x", 1), (first_alone, "", 2)):
+        told = row(question, Message("assistant", content, tool_calls=calls[:made]))
+        assert problem(renderer(template), told) == "tool-call-not-rendered"
+    for template, content, made in ((one_of_both, "", 2), (first_alone, "", 1), ("chatml", "x", 2)):
+        assert renderer(template).render(row(question, Message("assistant", content, tool_calls=calls[:made])), "sft")
+    passed = row(question, Message("assistant", "", tool_calls=calls[:1], weight=0), Message("assistant", "yes"))
+    assert renderer("phi4").render(passed, "sft"), "nothing is learned from a message of weight 0"
+
+
 def problem(engine: Renderer, content: Row, objective: str = "sft") -> str:
     with pytest.raises(RowProblem) as raised:
         engine.render(content, objective)

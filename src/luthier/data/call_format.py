@@ -31,7 +31,8 @@ class CallFormat:
 
     `lead` is what it writes in front of any answer, `opening` what stands between that and the first object, `between` what
     stands between two objects (None where the template takes one call only), `closing` what stands behind the last. An
-    object is `head`, a value, `middle`, a value, `tail`; the name is the first value unless `arguments_first`.
+    object is `head`, a value, `middle`, a value, `tail`; the name is the first value unless `arguments_first`. Where the
+    template writes a call's id behind both, `id_head`, the id, `id_tail` may stand in the place of `tail`.
     """
 
     lead: str
@@ -44,6 +45,8 @@ class CallFormat:
     name_key: str
     arguments_key: str
     arguments_first: bool = False
+    id_head: str = ""
+    id_tail: str = ""
 
     @property
     def separator(self) -> str | None:
@@ -99,8 +102,8 @@ def _found(text: str, name: str, start: int) -> _Found | None:
     return None
 
 
-def _parts(text: str, value: JsonObject) -> tuple[str, str, str, str, str, bool] | None:
-    """Return head, middle, tail, both keys, and whether the arguments come first."""
+def _parts(text: str, value: JsonObject) -> tuple[str, str, str, str, str, bool, str, str] | None:
+    """Return head, middle, tail, both keys, whether the arguments come first, and what stands around an id behind them."""
     name_key = next(key for key, found in value.items() if found in _NAMES)
     arguments_key = next(key for key, found in value.items() if isinstance(found, dict) and _KEY in found)
     name = text.index(json.dumps(value[name_key]), text.index(json.dumps(name_key)))
@@ -110,8 +113,10 @@ def _parts(text: str, value: JsonObject) -> tuple[str, str, str, str, str, bool]
     head, middle, tail = text[: first[0]], text[first[1] : second[0]], text[second[1] :]
     if PROBE_ID in head + middle:
         return None
-    # A number of the call behind its arguments is for us to give, not for the model to write.
-    return head, middle, "}" if PROBE_ID in tail else tail, name_key, arguments_key, given < named
+    id_head, written, id_tail = tail.partition(PROBE_ID)
+    if written:  # the id of a call is for us to give, and the model need not write one
+        return head, middle, "}", name_key, arguments_key, given < named, id_head, id_tail
+    return head, middle, tail, name_key, arguments_key, given < named, "", ""
 
 
 def _objects(text: str, start: int) -> Iterator[tuple[int, int, JsonObject]]:

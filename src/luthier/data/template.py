@@ -23,7 +23,17 @@ from luthier.data.asked import Asked, Rendering, directly
 from luthier.data.call_format import PROBE_ID, PROBE_TOOLS, CallFormat, call_format, probe_calls
 from luthier.data.encode import Encoder, is_marked, unmark
 from luthier.data.problems import RowProblem
-from luthier.data.turns import Segment, Turn, answered, differs, first_difference, length_of_start, text_of, untrained
+from luthier.data.turns import (
+    Segment,
+    Turn,
+    answered,
+    check_calls,
+    differs,
+    first_difference,
+    length_of_start,
+    text_of,
+    untrained,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,9 +85,11 @@ class ChatTemplate:
 
     @cached_property
     def calls(self) -> CallFormat | None:
-        """How an answer that calls tools is written; None where a template writes none, or not as JSON objects."""
+        """How an answer calls tools; None where the template writes no JSON objects, or ends of turn among them."""
         one, two = self._probe_calls(1), self._probe_calls(2)
-        return None if one is None else call_format(self._lead, one, two)
+        if one is None or any(stop in one for stop in self._stop_texts()):
+            return None
+        return call_format(self._lead, one, two)
 
     def turns(self, conversations: Sequence[Conversation]) -> list[list[Turn] | RowProblem]:
         """Return the trained assistant turns of each conversation in order, or why one cannot be rendered as served."""
@@ -175,6 +187,7 @@ class ChatTemplate:
                 f"the template ends this turn with {unmark(answer)[-30:]!r}, and none of the stop tokens "
                 f"{self._stop_texts()} stands there, so that the model would never learn to stop.",
             )
+        check_calls(message, answer)
         return Turn(prompt, answer[: ending.end()])
 
     def _without_empty_thought(self, prompt: str, full: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from luthier.core.types import Conversation
+from luthier.core.types import Conversation, Message
 from luthier.data.encode import unmark
 from luthier.data.problems import RowProblem
 
@@ -36,6 +36,21 @@ def answered(conversation: Conversation) -> list[int]:
 def untrained(conversation: Conversation) -> list[int]:
     """The places of the messages from which nothing is learned."""
     return [i for i, one in enumerate(conversation.messages) if one.weight == 0]
+
+
+def check_calls(message: Message, answer: str) -> None:
+    """Raise RowProblem for an answer from which the template has left out a call: it would train the model not to call."""
+    names = [
+        str(function.get("name")) for call in message.tool_calls if isinstance(function := call.get("function"), dict)
+    ]
+    text = unmark(answer)
+    lost = [name for name in names if text.count(name) < names.count(name)]
+    if lost:
+        raise RowProblem(
+            "tool-call-not-rendered",
+            f"the model's chat template leaves out a call of {lost[0]!r}, so that the model would learn to answer without "
+            "it. Choose a model whose template writes tool calls, or give such messages the weight 0.",
+        )
 
 
 def text_of(found: str | RowProblem) -> str:

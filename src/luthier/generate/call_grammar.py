@@ -61,9 +61,9 @@ def rules(
     for place, tool in enumerate(tools):
         values = [_quoted(json.dumps(tool.name)), f"%json {schema(tool.parameters)}"]
         first, second = reversed(values) if format.arguments_first else values
-        lines.append(
-            f"call_{place}: {_quoted(format.head)} {first} {_quoted(format.middle)} {second} {_quoted(format.tail)}"
-        )
+        lines.append(f"call_{place}: {_quoted(format.head)} {first} {_quoted(format.middle)} {second} {_end(format)}")
+    if format.id_head:
+        lines.append("CALL_ID: /[A-Za-z0-9_-]{1,64}/")
     return "\n".join(lines)
 
 
@@ -94,6 +94,13 @@ def _trigger(format: CallFormat, marks: Marks) -> tuple[str, str]:
     own = [token for token in marks.ids if opening.startswith(token)]
     mark = max(own, key=len) if own else opening.rstrip()
     return mark, opening[len(mark) :]
+
+
+def _end(format: CallFormat) -> str:
+    """Return what closes a call's object, with its id where the template writes one."""
+    if not format.id_head:
+        return _quoted(format.tail)
+    return f"({_quoted(format.tail)} | {_quoted(format.id_head)} CALL_ID {_quoted(format.id_tail)})"
 
 
 def _quoted(text: str) -> str:
