@@ -1,6 +1,11 @@
 """Batches in the database, and the faults that their files are refused for."""
 
 import json
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from desks import Bench, bench, uploaded
+from sqlalchemy import event
 
 from luthier.jobs.batch_files import place_results
 from luthier.jobs.batch_input import Examined, Item, Limits, examine, items
@@ -57,17 +63,61 @@ def examined(tmp_path: Path, data: bytes) -> Examined:
 
 
 def test_a_database_of_the_first_version_gets_the_table_and_keeps_its_rows(tmp_path: Path):
-    database = Database(tmp_path / "old.db")
-    config = Config()
+    database = first_version(tmp_path / "old.db")
+    migrate(database)
+    with database.reading() as connection:
+        assert connection.execute(sa.text("select id from projects")).scalars().all() == ["proj_1"]
+        assert connection.execute(sa.text("select expires_at, key from batches")).all() == []
+
+
+def first_version(path: Path) -> Database:
+    """A database as the first version left it, with a row."""
+    database, config = Database(path), Config()
     config.set_main_option("script_location", str(Path(migrate.__code__.co_filename).parent / "migrations"))
     with database.writing() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         connection.execute(sa.text("insert into projects (id, name, created_at) values ('proj_1', 'old', 1)"))
-    migrate(database)
-    with database.reading() as connection:
-        assert connection.execute(sa.text("select id from projects")).scalars().all() == ["proj_1"]
-        assert connection.execute(sa.text("select expires_at, key from batches")).all() == []
+    return database
+
+
+def schema(path: Path) -> list[tuple[str, ...]]:
+    """The version, the projects, and every table and index of a database, which must be sound."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        version, projects = "select version_num from alembic_version", "select id from projects"
+        return [
+            *connection.execute(version),
+            *connection.execute(projects),
+            *connection.execute("select name, sql from sqlite_master order by name"),
+        ]
+
+
+def test_a_migration_that_is_killed_at_any_statement_leaves_the_old_schema(tmp_path: Path):
+    path = tmp_path / "old.db"
+    first_version(path).close()
+    old, survived, kills = schema(path), False, 0
+    while not survived:
+        pid = os.fork()
+        if not pid:
+            with suppress(BaseException):
+                database, left = Database(path), iter(range(kills))
+
+                def die(*arguments: object, left: Iterator[int] = left) -> None:
+                    if next(left, None) is None:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+                event.listen(database._engine, "before_cursor_execute", die)
+                event.listen(database._engine, "commit", die)
+                migrate(database)
+                os._exit(0)
+            os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert code in (0, -signal.SIGKILL)
+        survived, kills = code == 0, kills + 1
+        if not survived:
+            assert schema(path) == old, f"killed at statement {kills}, something stayed"
+    assert kills > 5 and schema(path) != old and ("proj_1",) in schema(path)
 
 
 def test_a_batch_keeps_its_file_and_says_when_it_changed(desk: Bench):

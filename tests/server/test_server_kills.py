@@ -1,5 +1,9 @@
 """Workers are killed at random; no job is lost, doubled or changed by it."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +13,7 @@ import pytest
 from desks import Bench
 from worker_storm import acting_bench, check, ready_job, storm
 
+from luthier.jobs.queue import LEASE_SECONDS, Queue
 from luthier.recipes.serve import Worker
 from luthier.server.scheduler import Scheduler
 
@@ -68,6 +73,33 @@ def test_a_server_that_stops_hands_its_jobs_to_the_next_one(acting: Bench):
     second = scheduled(acting)
     until(lambda: acting.now(job).finished_at is not None)
     second.stop()
+    check(acting, [acting.now(job)])
+    assert acting.now(job).status == "succeeded"
+
+
+def test_a_worker_that_wakes_up_behind_its_lease_writes_nothing_and_exits(acting: Bench):
+    job = ready_job(acting)
+    claim = acting.claimed("train")
+    command = [sys.executable, "-m", "acting_worker", str(acting.folder.path), job.id, str(claim.token), "train"]
+    zombie = subprocess.Popen(command, start_new_session=True)
+    try:
+        until(lambda: acting.now(job).step > 1)
+        os.kill(zombie.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_STOPPED)
+        later = Queue(acting.database, lambda: time.monotonic() + 2 * LEASE_SECONDS)
+        assert [lost.job.id for lost, _ in later.lost()] == [job.id]
+        token = acting.claimed("train").token
+        before = (acting.now(job), acting.jobs.events(job.id, None, 10_000).records)
+        children = psutil.Process(zombie.pid).children()
+        os.kill(zombie.pid, signal.SIGCONT)
+        zombie.wait(timeout=120)
+        assert psutil.wait_procs(children, timeout=60)[1] == []
+        assert (acting.now(job), acting.jobs.events(job.id, None, 10_000).records) == before
+    finally:
+        if zombie.poll() is None:
+            os.killpg(zombie.pid, signal.SIGKILL)
+            zombie.wait()
+    Worker(acting.folder.path, job.id, token, trainer="acting_trainer").work("train")
     check(acting, [acting.now(job)])
     assert acting.now(job).status == "succeeded"
 
