@@ -68,7 +68,7 @@ def test_a_server_that_stops_hands_its_jobs_to_the_next_one(acting: Bench):
     until(lambda: acting.now(job).step > 1)
     processes = [psutil.Process(worker.pid) for worker in acting.queue.workers()]
     first.stop()
-    assert psutil.wait_procs(processes, timeout=1)[1] == []
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
     assert (acting.now(job).status, acting.now(job).attempt) == ("running", 0)
     second = scheduled(acting)
     until(lambda: acting.now(job).finished_at is not None)
