@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import tiny_llama, tiny_sliding
+from tiny_models import tiny_llama, tiny_sliding, tiny_unproven
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -51,7 +51,7 @@ def test_a_step_writes_into_the_room_that_is_there() -> None:
 
 def test_rows_that_ran_in_groups_answer_as_those_that_ran_alone() -> None:
     """A batch of more rows than a group, of very different lengths, with and without a shared beginning."""
-    model = tiny_llama()
+    model = tiny_unproven()
     for head in ((), tuple(range(100, 140))):
         asked = [Prompt(str(i), (*head, *range(30 + i, 32 + 5 * i))) for i in range(20)]
         together = Engine(model, (), 0, unrender=str, max_new_tokens=6, batch_size=20)(asked)
@@ -92,7 +92,7 @@ def test_the_engine_decodes_with_it_and_leaves_the_model_as_it_was(monkeypatch: 
         return stock(module, query, *rest, **options)
 
     monkeypatch.setattr(decode_attention, "decode_attention", counted)
-    model = tiny_llama()
+    model = tiny_unproven()
     Engine(model, (), 0, unrender=str, max_new_tokens=4)([Prompt("r", (30, 31, 32))])
     assert used.count(1) == 3 * model.config.num_hidden_layers and 3 in used
     assert model.config._attn_implementation == "sdpa"

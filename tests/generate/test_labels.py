@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from tiny_models import tiny_llama, tiny_sliding
+from tiny_models import tiny_llama, tiny_sliding, tiny_unproven
 
 from luthier.core.errors import SettingsError
 from luthier.core.types import Prompt
@@ -45,7 +45,9 @@ def by_force(model: torch.nn.Module, prompt: Prompt, known: list[Label]) -> list
     return out
 
 
-@pytest.mark.parametrize(("make", "shared"), [(tiny_llama, 0), (tiny_llama, 40), (tiny_sliding, 0)])
+@pytest.mark.parametrize(
+    ("make", "shared"), [(tiny_llama, 0), (tiny_llama, 40), (tiny_unproven, 40), (tiny_sliding, 0)]
+)
 def test_the_search_finds_the_most_probable_label_of_all(make, shared: int) -> None:
     model, known, asked = make(), labels(40), prompts(6, shared)
     found = scorer(model, known, batch_size=6).score_batch(asked)

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import tiny_llama, tiny_sliding
+from tiny_models import tiny_llama, tiny_sliding, tiny_unproven
 
 from luthier.core.errors import DataError, ModelError, SettingsError
 from luthier.core.types import Prompt
@@ -57,7 +57,7 @@ def texts(events: list[Event]) -> dict[tuple[str, int], str]:
     return out
 
 
-@pytest.mark.parametrize("make", [tiny_llama, tiny_sliding])
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven, tiny_sliding])
 @pytest.mark.parametrize("shared", [0, 40])
 def test_requests_that_come_and_go_answer_as_the_batch_engine_does_one_by_one(make, shared: int) -> None:
     model, asked = make(), requests(8, shared=shared)
@@ -70,8 +70,9 @@ def test_requests_that_come_and_go_answer_as_the_batch_engine_does_one_by_one(ma
     assert {one.reason for one in found.values()} == {"stop", "length"}
 
 
-def test_a_shared_beginning_is_computed_once_and_changes_nothing() -> None:
-    model, asked = tiny_llama(), requests(6, shared=3 * PIECE)
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven])
+def test_a_shared_beginning_is_computed_once_and_changes_nothing(make) -> None:
+    model, asked = make(), requests(6, shared=3 * PIECE)
     found = ends(run(serving(model), asked, each=6))
     assert [found[request.id, 0].cached for request in asked] == [0] + [3 * PIECE] * 5
     cold = ends(run(serving(model, prefix_bytes=0), asked, each=6))
@@ -87,6 +88,35 @@ def test_a_known_prompt_is_answered_the_same_after_all_have_left_and_their_memor
         again = ends(run(engine, asked, each=each))
         assert all(one.cached >= 3 * PIECE for one in again.values())
         assert {key: one.ids for key, one in again.items()} == {key: one.ids for key, one in before.items()}
+
+
+def test_rows_that_begin_alike_hold_their_beginning_once() -> None:
+    model = tiny_llama()
+    shared = 10 * PIECE
+    engine = serving(model)
+    for request in requests(6, shared=shared):
+        engine.submit(request)
+    engine.step()
+    engine.step()
+    config = model.config
+    a_token = 2 * config.num_hidden_layers * config.num_key_value_heads * (config.hidden_size // 4) * 4
+    lines = engine._states._lines
+    assert len({id(one) for one in lines.beginnings}) == 1 and lines.columns == 64
+    assert engine.stats()["bytes"]["rows"] == a_token * (shared + 6 * lines.columns)
+
+
+def test_lines_get_narrow_again_when_the_longest_row_has_left() -> None:
+    engine = serving(tiny_llama(), max_rows=4)
+    long, short = (
+        Request(name, tuple(range(30, 30 + size)), Sampling(temperature=0, max_tokens=most))
+        for name, size, most in (("long", 150, 1), ("short", 5, 12))
+    )
+    engine.submit(long)
+    engine.submit(short)
+    engine.step()
+    assert engine._states._lines.columns == 64  # of 160
+    found = ends(run(engine, []))
+    assert found["short", 0].ids == ends(run(serving(tiny_llama()), [short]))["short", 0].ids
 
 
 def test_known_prompts_stay_within_their_bytes() -> None:
@@ -148,7 +178,7 @@ def test_what_may_become_a_stop_string_is_held_back_and_let_go() -> None:
 
 def test_log_probabilities_are_those_of_the_model() -> None:
     model, (request,) = tiny_llama(), requests(1, Sampling(temperature=0, max_tokens=6, logprobs=3))
-    events = run(serving(model), [request])
+    events = run(serving(tiny_llama()), [request])
     ids = ends(events)["r0", 0].ids
     told = [token for event in events if isinstance(event, Delta) for token in event.tokens]
     with torch.no_grad():

@@ -15,6 +15,13 @@ def tiny_llama(vocab_size: int = 512, *, seed: int = 0, tied: bool = True, **opt
     return LlamaForCausalLM(config).eval()
 
 
+def tiny_unproven() -> LlamaForCausalLM:
+    """The tiny Llama under a name of which nothing is proven, so that it runs as any model does."""
+    model = tiny_llama()
+    model.config.model_type = "strange"
+    return model
+
+
 def tiny_sliding(vocab_size: int = 512) -> MistralForCausalLM:
     """A model whose layers see only the last eight tokens."""
     torch.manual_seed(0)

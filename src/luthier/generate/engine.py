@@ -1,17 +1,17 @@
 """Prompts to completions, in batches, with a key-value cache.
 
 Knows nothing of conversations: prompts come as tokens, and `unrender` turns an answer's tokens into
-text. Rows are padded on the left; what the prompts of a batch begin with in common is computed once;
+text. Rows lie flat (`flat.py`) or are padded on the left (`padded.py`); what the prompts of a batch begin with in common is computed once;
 rows leave the batch as they finish. A row's answer does not depend on its batch, up to the rounding
 of sums: positions, masks and the numbers behind sampling are its own.
 
-B is the number of rows that run, T the number of tokens in the cache, V the size of the vocabulary.
+B is the number of rows that run, T the tokens of a stretch, V the size of the vocabulary.
 """
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,44 +19,37 @@ from peft import PeftModel
 from torch import nn
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
-from luthier.compat.cache_argument import with_cache
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
 from luthier.generate.constrain import Matcher, masked
-from luthier.generate.growing import branched, growing_cache, side_by_side
+from luthier.generate.flat import FlatRows, laid_flat, lies_flat, may_lie_flat
+from luthier.generate.padded import Padding, padded_rows
 from luthier.generate.sample import greedy, log_probability, sampled
 from luthier.kernels import decode_attention, packed_linear
 
 MOST_ROWS = 64
 _TOKENS = 32_768
-_SHARED = 16
-_GROUP = 8
 _SHRINK = 0.9
 
 
-@dataclass(slots=True)
-class Running:
-    """The rows of a batch while they are decoded; line i of every tensor belongs to `rows[i]`."""
+class Running(Protocol):
+    """The rows of a batch while they are decoded; line i of `logits_BV` belongs to `rows[i]`."""
 
     rows: list[int]
-    cache: DynamicCache
-    mask_BT: torch.Tensor | None
-    position_B: torch.Tensor
     logits_BV: torch.Tensor
 
     def keep(self, lines: list[int]) -> None:
         """Let all other lines go."""
-        index = torch.tensor(lines, device=self.position_B.device)
-        self.rows = [self.rows[line] for line in lines]
-        self.cache.batch_select_indices(index)
-        self.mask_BT = None if self.mask_BT is None else self.mask_BT[index]
-        self.position_B = self.position_B[index]
-        self.logits_BV = self.logits_BV[index]
+        ...
 
-    def mask_behind(self, more: int) -> torch.Tensor | None:
-        """Return the mask for `more` tokens behind those in the cache; None where no row is padded."""
-        return None if self.mask_BT is None else self.mask_BT[:, : self.cache.get_seq_length() + more]
+    def advance(self, tokens_B: torch.Tensor) -> None:
+        """Run one more token of every row."""
+        ...
+
+    def look(self, stretches: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Return the logits behind every token of a stretch behind each row, T x V; the rows stay where they are."""
+        ...
 
 
 @contextmanager
@@ -66,7 +59,8 @@ def evaluating(model: nn.Module) -> Generator[None]:
     assert isinstance(model, PreTrainedModel | PeftModel)
     model.eval()
     try:
-        with decode_attention.used(model), packed_linear.packed(model):
+        attention = laid_flat(model) if may_lie_flat(model) else decode_attention.used(model)
+        with attention, packed_linear.packed(model):
             yield
     finally:
         model.train(was_training)
@@ -122,7 +116,7 @@ class Engine:
         self._config = model.config
         text = model.config.get_text_config(decoder=True).to_dict()
         self._context: int | None = text.get("max_position_embeddings")
-        empty = self.cache()
+        empty = DynamicCache(config=model.config)
         # Recurrent layers cannot drop rows, and see padding; their batches have one length and run to the end.
         self._attends = empty.is_croppable
         self.attends_to_all = self._attends and not any(empty.is_sliding)
@@ -207,7 +201,7 @@ class Engine:
             if self._attends and len(lines) <= _SHRINK * len(running.rows):
                 running.keep(lines)
                 tokens_B = tokens_B[torch.tensor(lines, device=self.device)]
-            self._advance(running, tokens_B)
+            running.advance(tokens_B)
 
     def _budget(self, prompt: Prompt) -> int:
         room = self._max_new_tokens if self._context is None else self._context - len(prompt.tokens)
@@ -229,90 +223,11 @@ class Engine:
             return greedy(running.logits_BV)
         return sampled(running.logits_BV, uniform[running.rows, step], self._temperature, self._top_p)
 
-    def cache(self) -> DynamicCache:
-        """Make an empty cache for the model."""
-        return growing_cache(self._config)
-
     def prefilled(self, batch: Sequence[Prompt]) -> Running:
-        """Run the prompts into a cache: what they share once, the rest side by side, padded on the left.
-
-        Some neighbours in length run at a time, so that little is padded; they meet in the cache of the whole batch.
-        """
-        shared = self._shared(batch)
-        size = _GROUP if self.attends_to_all else len(batch)
-        head = self.cache()
-        if shared:
-            tokens = torch.tensor([batch[0].tokens[:shared]], device=self.device)
-            self.forward(tokens, torch.arange(shared, device=self.device)[None], None, head)
-        groups = [batch[start : start + size] for start in range(0, len(batch), size)]
-        runs = [self._tails(group, shared, branched(head, self._config, len(group))) for group in groups]
-        if len(runs) == 1:
-            return runs[0]
-        mask_BT, _ = self._padding(batch, shared)
-        return Running(
-            list(range(len(batch))), side_by_side([run.cache for run in runs], self._config, shared), mask_BT,
-            torch.cat([run.position_B for run in runs]), torch.cat([run.logits_BV for run in runs]),
-        )  # fmt: skip
-
-    def _tails(self, batch: Sequence[Prompt], shared: int, cache: DynamicCache) -> Running:
-        """Run what the prompts do not share behind a cache of what they do."""
-        mask_BT, position_BT = self._padding(batch, shared)
-        longest = position_BT.shape[1]
-        tails = [prompt.tokens[shared:] for prompt in batch]
-        tokens_BT = torch.tensor([[*[self._pad] * (longest - len(tail)), *tail] for tail in tails], device=self.device)
-        known = None if mask_BT is None else mask_BT[:, : shared + longest]
-        logits_B1V = self.forward(tokens_BT, position_BT, known, cache)
-        return Running(list(range(len(batch))), cache, mask_BT, position_BT[:, -1], logits_B1V[:, -1])
-
-    def _padding(self, batch: Sequence[Prompt], shared: int) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Return the mask of prompts padded between what is shared and the rest, with room for answers, and positions."""
-        lengths = [len(prompt.tokens) - shared for prompt in batch]
-        longest = max(lengths)
-        padding_B1 = torch.tensor([[longest - length] for length in lengths], device=self.device)
-        place_1T = torch.arange(longest, device=self.device)[None]
-        position_BT = (place_1T - padding_B1).clamp(min=0) + shared
-        if min(lengths) == longest:
-            return None, position_BT
-        before, behind = (
-            torch.ones(len(batch), size, dtype=torch.long, device=self.device)
-            for size in (shared, self._max_new_tokens)
+        """Run the prompts, what they share once; the model must be in the state that `evaluating` gives it."""
+        assert isinstance(self.model, PreTrainedModel | PeftModel)
+        if lies_flat(self.model):
+            return FlatRows(self.model, self._config, batch)
+        return padded_rows(
+            Padding(self.model, self._config, self._pad, self._max_new_tokens, self.attends_to_all), batch
         )
-        return torch.cat([before, (place_1T >= padding_B1).long(), behind], dim=1), position_BT
-
-    def _shared(self, batch: Sequence[Prompt]) -> int:
-        """Count the tokens that all prompts begin with, one less than the shortest; 0 where sharing does not pay.
-
-        Padding comes to lie behind what is shared, where a sliding window would count it.
-        """
-        if len(batch) == 1 or not self.attends_to_all:
-            return 0
-        first, last = min(prompt.tokens for prompt in batch), max(prompt.tokens for prompt in batch)
-        shortest = min(len(prompt.tokens) for prompt in batch)
-        shared = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), shortest)
-        shared = min(shared, shortest - 1)
-        return shared if shared >= _SHARED else 0
-
-    def _advance(self, running: Running, tokens_B: torch.Tensor) -> None:
-        running.position_B = running.position_B + 1
-        mask_BT = running.mask_behind(1)
-        logits_B1V = self.forward(tokens_B[:, None], running.position_B[:, None], mask_BT, running.cache)
-        running.logits_BV = logits_B1V[:, -1]
-
-    def forward(
-        self,
-        tokens_BT: torch.Tensor,
-        position_BT: torch.Tensor,
-        mask_BT: torch.Tensor | None,
-        cache: DynamicCache,
-        *,
-        keep: int = 1,
-    ) -> torch.Tensor:
-        """Run tokens through the model into the cache and return the logits behind the last `keep` of them."""
-        return self.model(
-            input_ids=tokens_BT,
-            attention_mask=mask_BT,
-            position_ids=position_BT,
-            use_cache=True,
-            logits_to_keep=keep,
-            **with_cache(cache),
-        ).logits

@@ -129,33 +129,18 @@ class LabelScorer:
         """Run each row's most promising stretch."""
         taken = [heapq.heappop(search.heap) for search in searches]
         nodes = [node for _, _, node, _ in taken]
-        logits_BTV = self._run(running, [node.tokens for node in nodes], searches)
-        for line, (search, (cost, number, node, _)) in enumerate(zip(searches, taken)):
+        found = running.look([node.tokens for node in nodes])
+        for logits_TV, search, (cost, number, node, _) in zip(found, searches, taken, strict=True):
             search.runs += 1
             inner = list(range(node.start, len(node.path) - 1))
             following = list(node.path[node.start + 1 :])
-            logs_TV = _log(logits_BTV[line, : len(node.tokens)])
+            logs_TV = _log(logits_TV)
             cost -= float(logs_TV[inner, following].sum())
             if node.label is not None:
                 heapq.heappush(search.heap, (cost, number, node, True))
             else:
                 first = [child.path[len(node.path)] for child in node.children]
                 search.add(cost, node.children, (-logs_TV[-1, first]).tolist())
-
-    def _run(self, running: Running, stretches: Sequence[tuple[int, ...]], searches: Sequence[_Search]) -> torch.Tensor:
-        """Return the logits behind every token of the stretches; the cache is left as it was."""
-        engine, device = self._engine, self._engine.device
-        if not engine.attends_to_all:
-            whole = torch.tensor([[*searches[0].prompt.tokens, *stretches[0]]], device=device)
-            place_1T = torch.arange(whole.shape[1], device=device)[None]
-            return engine.forward(whole, place_1T, None, engine.cache(), keep=len(stretches[0]))
-        longest = max(map(len, stretches))
-        # Padding comes behind, where no token of the stretch looks.
-        tokens_BT = torch.tensor([[*one, *[0] * (longest - len(one))] for one in stretches], device=device)
-        position_BT = running.position_B[:, None] + 1 + torch.arange(longest, device=device)
-        logits_BTV = engine.forward(tokens_BT, position_BT, running.mask_behind(longest), running.cache, keep=longest)
-        running.cache.crop(-longest)
-        return logits_BTV
 
 
 def _trie(labels: Sequence[Label]) -> tuple[_Node, ...]:

@@ -1,7 +1,7 @@
 """The rows that a serving engine runs: prompts join at the end, a row that leaves is replaced by the last.
 
-Models whose layers all attend to everything keep their rows side by side in one block and share known beginnings of
-prompts. All others (windows, recurrent or convolution layers) keep each row in a cache of its own and run row by row,
+Proven models on a CPU lay their rows flat (`flat_pool.py`). Other models whose layers all attend to everything keep their rows side by side
+in one block and share known beginnings of prompts. All others (windows, recurrent or convolution layers) keep each row in a cache of its own and run row by row,
 since their states cannot be cut, padded or moved.
 
 B is the number of rows of a forward pass, T the tokens of the longest, C the columns of the cache, V the size of the
@@ -9,7 +9,6 @@ vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -18,18 +17,13 @@ from transformers.cache_utils import CacheLayerMixin
 
 from luthier.compat.cache_argument import with_cache
 from luthier.generate.adapters import Adapters
+from luthier.generate.asked import Asked, run_first
+from luthier.generate.flat import lay_flat, may_lie_flat
+from luthier.generate.flat_pool import FlatPool
 from luthier.generate.growing import growing_cache
 from luthier.generate.prefix import PIECE, PrefixCache
 from luthier.generate.slots import Slots, Window
 from luthier.kernels import decode_attention
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A prompt and the adapter that answers it."""
-
-    tokens: tuple[int, ...]
-    adapter: str | None
 
 
 class Rows(Protocol):
@@ -68,12 +62,10 @@ class PooledRows:
 
     def join(self, asked: Sequence[Asked]) -> tuple[torch.Tensor, list[int]]:
         """Run prompts; where several begin alike and the beginning is new, the first runs before the others."""
-        if any(_alike(asked[0], one) for one in asked[1:]):
-            weights = self._adapters.use(asked[0].adapter)
-            if not self._prefixes.match(weights, asked[0].tokens):
-                first_BV, first_known = self._joined(asked[:1])
-                rest_BV, rest_known = self._joined(asked[1:])
-                return torch.cat([first_BV, rest_BV]), first_known + rest_known
+        if run_first(asked) and not self._prefixes.match(self._adapters.use(asked[0].adapter), asked[0].tokens):
+            first_BV, first_known = self._joined(asked[:1])
+            rest_BV, rest_known = self._joined(asked[1:])
+            return torch.cat([first_BV, rest_BV]), first_known + rest_known
         return self._joined(asked)
 
     def repeat(self, row: int) -> None:
@@ -197,12 +189,11 @@ def rows_for(adapters: Adapters, prefix_bytes: int) -> Rows:
     """Return the rows that the model's layers allow; the model decodes with attention made for it from now on."""
     config = adapters.model.config
     assert isinstance(config, PreTrainedConfig)
+    if may_lie_flat(adapters.model):
+        lay_flat(adapters.model)
+        return FlatPool(adapters, config, prefix_bytes)
     decode_attention.use(adapters.model)
     empty = DynamicCache(config=config)
     if empty.is_croppable and not any(empty.is_sliding):
         return PooledRows(adapters, config, prefix_bytes)
     return SeparateRows(adapters, config)
-
-
-def _alike(one: Asked, other: Asked) -> bool:
-    return one.adapter == other.adapter and one.tokens[:PIECE] == other.tokens[:PIECE] and len(other.tokens) > PIECE

@@ -19,9 +19,10 @@ from luthier.core.errors import DataError, RunFailed
 from luthier.core.hashing import generator
 from luthier.core.types import JsonObject
 from luthier.generate.adapters import Adapters
+from luthier.generate.asked import Asked
 from luthier.generate.constrain import Grammar, Matcher, masked
 from luthier.generate.request import Delta, Ending, Event, Finished, PromptTooLong, QueueFull, Sampling, TokenLogprob
-from luthier.generate.rows import Asked, rows_for
+from luthier.generate.rows import rows_for
 from luthier.generate.sample import sampled
 from luthier.generate.stream import StopStrings, TextStream
 
