@@ -13,6 +13,7 @@ from transformers import AutoConfig
 import luthier as luthier_package
 from luthier.config.load import load
 from luthier.core.errors import ResourceError, SettingsError
+from luthier.core.journal import entries
 from luthier.core.types import JsonObject, JsonValue
 from luthier.data.loader import as_tree, packed
 from luthier.kernels import tree_attention
@@ -24,6 +25,7 @@ from luthier.recipes.job import Job
 from luthier.recipes.pace import shallow_config
 from luthier.recipes.train import train_stage
 from luthier.recipes.voice import Voice
+from luthier.train.clock import memory_bytes
 
 OPEN = Leeway(micro_tokens=True, checkpointing=True)
 SETTINGS: JsonObject = {
@@ -62,6 +64,11 @@ def test_the_forecast_is_the_plan_of_the_run(run, found):
     assert found["model"]["trained_weights"] == pytest.approx(truth["trained_weights"], rel=0.01)
     for name, num_bytes in truth["memory"].items():
         assert name == "rest" or machine["memory"][name] == num_bytes > 0
+    held = memory_bytes()  # by this process, for the one that trains
+    assert (
+        machine["memory"]["rest"] == pytest.approx(truth["memory"]["rest"], rel=0.3)
+        and machine["memory"]["rest"] > held / 2
+    )
     assert machine["memory_bytes"] == sum(machine["memory"].values()) and machine["fits"] and machine["with"] == {}
     assert machine["seconds"] > 0 and machine["money"] == pytest.approx(machine["seconds"] / 1800, abs=1e-3)
     assert found["machines"][1]["memory"]["activations"] < machine["memory"]["activations"]  # bfloat16 there
@@ -144,6 +151,15 @@ def test_the_plan_saves_memory_where_it_may_and_says_what_else_would_help(run):
 def test_after_training_predicted_stands_beside_measured(run):
     train_stage(run)
     assert "predicted" in said(run).splitlines()[-1]
+
+
+@needs_starter
+def test_after_a_tenth_of_the_steps_it_is_noted_what_is_left(tmp_path):
+    job = planned(tmp_path, PROMPT, steps=4)
+    train_stage(job)
+    (noted,) = [entry for entry in entries(job.run.events) if entry["event"] == "foretold"]
+    assert noted["step"] == 2 and 0 < float(str(noted["seconds_left"])) < 60
+    assert job.plan["save_seconds"] > 0
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from luthier.core.errors import ModelError
 from luthier.core.types import JsonObject
 from luthier.kernels.head import LOGITS_IN_CACHE, chunk_size
+from luthier.kernels.packed_linear import MOST_BYTES
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 # Bytes that the optimizer keeps for a trained weight: two averages in float32, or in a byte each with a scale for 256.
@@ -14,9 +15,9 @@ AVERAGES = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256}
 # What the heap of a CPU process holds beyond what lives: bytes, and layers of activations. Fitted to bench/memory.py
 # (glibc 2.36, the starter); oneDNN, which multiplies bfloat16, asks for aligned scratch memory that glibc seldom reuses.
 _HEAP = {"bfloat16": (290 * 2**20, 5.2), "float16": (290 * 2**20, 5.2), "float32": (0, 1.8)}
-# It grows while steps of ever other lengths leave holes: in half precision by so much for every doubling of the steps that
-# the bench takes. Laid between the demo's run of 134 steps (the starter measured 0.91 of this forecast) and SNIPS's of 3,058 (1.05).
-_GROWTH, _STEPS_FITTED, _STEPS_SEEN = 40 * 2**20, 24, 4096
+# It grows while steps of ever other lengths leave holes, in half precision by so much for every doubling of the steps before those that
+# the bench takes (the starter's process grew so on SNIPS), and for every one behind them. The second is laid between the demo's run of 134 steps (the starter measured 0.91 of this forecast) and SNIPS's of 3,058 (1.05).
+_EARLY_GROWTH, _GROWTH, _STEPS_FITTED, _STEPS_SEEN = 60 * 2**20, 40 * 2**20, 24, 4096
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ def training_bytes(
 def heap_bytes(shape: Shape, dtype: str, micro_tokens: int, steps: int) -> int:
     """Estimate the freed memory that a process on a CPU still holds at its peak, in bytes, in so many steps."""
     fixed, layers = _HEAP[dtype]
-    doublings = math.log2(min(max(steps, _STEPS_FITTED), _STEPS_SEEN) / _STEPS_FITTED)
-    grown = int(_GROWTH * doublings) if BYTES[dtype] < 4 else 0
+    doublings = math.log2(min(steps, _STEPS_SEEN) / _STEPS_FITTED)
+    grown = int((_GROWTH if doublings > 0 else _EARLY_GROWTH) * doublings) if BYTES[dtype] < 4 else 0
     return fixed + grown + int(layers * micro_tokens * layer_bytes(shape, dtype))
 
 
@@ -151,6 +152,12 @@ def layer_bytes(shape: Shape, dtype: str) -> int:
 def kv_bytes(shape: Shape, dtype: str, num_tokens: int) -> int:
     """Return what the cache of a model that writes answers holds for so many tokens, of all rows together."""
     return num_tokens * shape.num_layers * shape.kv_size * BYTES[dtype]
+
+
+def packed_bytes(shape: Shape, dtype: str, *, on_cpu: bool) -> int:
+    """Return what the packed copy of the linear layers takes, with which a small model writes answers on a CPU in bfloat16."""
+    packed = (shape.layer_weights + shape.vocab_size * shape.hidden_size) * BYTES[dtype]
+    return packed if on_cpu and dtype == "bfloat16" and packed <= MOST_BYTES else 0
 
 
 def _number(config: JsonObject, key: str, default: int | None = None) -> int:

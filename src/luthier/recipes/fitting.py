@@ -118,7 +118,7 @@ class Weigher:
             steps = mixed_steps(
                 store, train.batch_tokens, self._job.settings.seed, 0, share=train.replay, layout=layout
             )
-            steps = steps[:_STEPS_WEIGHED]
+            steps = steps[: min(train.steps or _STEPS_WEIGHED, _STEPS_WEIGHED)]
             if layout in TREES:
                 self._seen[key] = heaviest_tree(store, steps, micro_tokens, layout)
             else:

@@ -22,7 +22,7 @@ from luthier.data.loader import Batch, SequenceStore
 from luthier.generate.engine import rows_at_once
 from luthier.kernels import tree_attention
 from luthier.models.flops import Work, step_flops
-from luthier.models.sizes import kv_bytes
+from luthier.models.sizes import kv_bytes, packed_bytes
 from luthier.recipes.cross_fit import deal_into_folds
 from luthier.recipes.fitting import SMALLER, Ground, Leeway, Way, Weigher, here, layout_under, shape
 from luthier.recipes.general import general_rows
@@ -32,6 +32,7 @@ from luthier.recipes.pace import Pace, calibrated, first_batches, first_epoch, t
 from luthier.recipes.plan import check_model, disk_bytes, processed_per_token, resolve_training, resolve_type
 from luthier.recipes.prepare import Source, read_stage, split_stage
 from luthier.recipes.voice import Voice
+from luthier.train.clock import memory_bytes
 
 HERE = "this machine"
 # What a training reaches of a GPU's published rate, and what it may use of its memory beside driver and kernels.
@@ -104,7 +105,7 @@ def _drawn_up(job: Job, store: SequenceStore, places: Sequence[Place]) -> JsonOb
             "batch_tokens": train.batch_tokens, "micro_tokens": train.micro_tokens, "layout": train.layout, "dtype": job.settings.model.dtype,
             "optimizer": train.optimizer, "trainings_for_the_proof": job.settings.compare.folds or job.settings.compare.seeds - 1, "tokens": int(tokens), "processed_tokens": work.positions, "flops": flops,
         },
-        "kv_bytes": kv, "disk_bytes": disk_bytes(job, num_trained), "free_disk_bytes": hardware(Path()).free_disk_bytes,
+        "kv_bytes": kv, "packed_bytes": packed_bytes(shape(job), str(job.settings.model.dtype), on_cpu=job.device == "cpu"), "disk_bytes": disk_bytes(job, num_trained), "free_disk_bytes": hardware(Path()).free_disk_bytes,
         "machines": [forecast.on(place) for place in places],
     }  # fmt: skip
 
@@ -118,6 +119,7 @@ class _Forecast:
         self._job, self._store, self._weigher, self._leeway = job, store, weigher, leeway
         self._work, self._tokens, self._batches_per_token = work, tokens, batches_per_token
         self._chosen = job.settings
+        self._held = memory_bytes()
 
     def on(self, place: Place) -> JsonObject:
         """Return what the training takes there; where it does not fit, under the settings that make it fit."""
@@ -126,10 +128,12 @@ class _Forecast:
         fitting = list(self._weigher.ways_that_fit(self._chosen, ground))
         way = next((one for one in fitting if self._leeway.allows(one)), fitting[0] if fitting else None)
         settings = self._chosen if way is None else with_values(self._chosen, way.settings)
-        memory = self._weigher.memory(settings, ground)
+        memory, free = self._weigher.memory(settings, ground), ground.free_bytes
+        if ground.on_cpu:  # where this process stands for the one that will train
+            memory, free = memory._replace(rest=memory.rest + self._held), free + self._held
         seconds, basis = self._seconds(way, settings, gpu)
         return {
-            "machine": place.name, "usable_bytes": ground.free_bytes, "memory": memory._asdict(), "memory_bytes": memory.total,
+            "machine": place.name, "usable_bytes": free, "memory": memory._asdict(), "memory_bytes": memory.total,
             "fits": way is not None and self._leeway.allows(way), "with": None if way is None else way.settings,
             "advice": SMALLER if way is None else None,
             "seconds": None if seconds is None else round(seconds, 1), "seconds_from": basis,

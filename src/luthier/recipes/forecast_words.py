@@ -43,7 +43,7 @@ def _head(found: JsonObject) -> list[str]:
         f"computed  {training['processed_tokens']:,} tokens ({data['processed_per_token']} for each token of a row, laid out {training['layout']}), "
         f"{float(str(training['flops'])):.3g} operations",
         "memory    " + ", ".join(f"{name} {_gib(num)}" for name, num in memory.items()) + " (here)",
-        f"answers   {_gib(found['kv_bytes'])} for the cache of the model that answers the test rows",
+        f"answers   {_gib(found['kv_bytes'])} for the cache of the model that answers the test rows, {_gib(found['packed_bytes'])} for its packed weights",
         f"disk      {_gib(found['disk_bytes'])} for checkpoints and package, {_gib(found['free_disk_bytes'])} free",
     ]  # fmt: skip
 

@@ -8,6 +8,8 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -18,7 +20,10 @@ from luthier.core.types import JsonObject
 from luthier.data.loader import Batch, SequenceStore, micro_batches
 from luthier.data.replay import mixed_steps
 from luthier.models.load import random_model
+from luthier.models.sizes import AVERAGES
 from luthier.recipes.job import Job
+from luthier.recipes.time_left import Between
+from luthier.train import checkpoint
 from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy
 
@@ -29,23 +34,25 @@ _UPDATED = 1 << 21
 
 @dataclass(frozen=True)
 class Pace:
-    """Tokens of rows a second in training and in validation, and the seconds of one update of all trained weights."""
+    """Tokens of rows a second in training and in validation, the seconds of one update of all trained weights, and of one checkpoint."""
 
     tokens_per_second: float
     scored_per_second: float
     update_seconds: float
+    save_seconds: float
 
     def seconds(self, train: TrainSettings, tokens: int, held_out: int) -> float:
-        """Return the seconds of a training on so many tokens, with its validations on `held_out` tokens each."""
-        assert train.steps and train.validate_every
-        validations = -(-train.steps // train.validate_every)
-        return tokens / self.tokens_per_second + train.steps * self.update_seconds + validations * held_out / self.scored_per_second  # fmt: skip
+        """Return the seconds of a training on so many tokens, with its checkpoints, and its validations on `held_out` tokens each."""
+        assert train.steps
+        between = Between(held_out / self.scored_per_second, self.save_seconds).seconds(train, 0, train.steps)
+        steps = tokens / self.tokens_per_second + train.steps * self.update_seconds
+        return steps + between + self.save_seconds  # one checkpoint before the first step
 
     def as_json(self) -> JsonObject:
         """Return the figures for a file."""
         return {
             "tokens_per_second": self.tokens_per_second, "validation_tokens_per_second": self.scored_per_second,
-            "update_seconds": self.update_seconds,
+            "update_seconds": self.update_seconds, "save_seconds": self.save_seconds,
         }  # fmt: skip
 
 
@@ -68,12 +75,13 @@ def first_batches(job: Job, store: SequenceStore) -> list[Batch]:
     return list(micro_batches(store, first_epoch(job, store)[0], train.micro_tokens, train.layout))
 
 
-def measured(policy: Policy, batches: Sequence[Batch], num_trained: int, train: TrainSettings) -> Pace:
-    """Time some micro-batches forward and backward, and forward alone, and an update."""
+def measured(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
+    """Time some micro-batches forward and backward, and forward alone, an update, and a checkpoint."""
+    policy, train = job.policy, job.settings.train
     some = batches[:_MICRO_BATCHES]
     trained, scored = _timed(policy, some)
     tokens = sum(batch.num_tokens for batch in some)
-    return Pace(tokens / trained, tokens / scored, update_seconds(num_trained, train, policy.device))
+    return Pace(tokens / trained, tokens / scored, update_seconds(num_trained, train, policy.device), save_seconds(job, num_trained))  # fmt: skip
 
 
 def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
@@ -90,7 +98,7 @@ def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     trained, scored = timed_few + np.maximum(slope, 0) * (whole - few)
     tokens = sum(batch.num_tokens for batch in some)
     update = update_seconds(num_trained, job.settings.train, torch.device(job.device))
-    return Pace(tokens / float(trained), tokens / float(scored), update)
+    return Pace(tokens / float(trained), tokens / float(scored), update, save_seconds(job, num_trained))
 
 
 def update_seconds(num_trained: int, train: TrainSettings, device: torch.device) -> float:
@@ -106,6 +114,16 @@ def update_seconds(num_trained: int, train: TrainSettings, device: torch.device)
         optimizer.step(1e-6)
 
     return _seconds(update) * num_trained / num
+
+
+def save_seconds(job: Job, num_trained: int) -> float:
+    """Return the seconds of one checkpoint of all trained weights, from one of at most two million that is written where the run lies."""
+    num = min(num_trained, _UPDATED)
+    kept = int(num * (4 + AVERAGES[job.settings.train.optimizer]))
+    with TemporaryDirectory(dir=job.run.path, prefix=".tmp-") as folder:
+        start = time.monotonic()
+        checkpoint.save(Path(folder), 0, {"kept": torch.zeros(kept, dtype=torch.uint8)}, {})
+        return (time.monotonic() - start) * num_trained / num
 
 
 def _timed(policy: Policy, batches: Sequence[Batch]) -> tuple[float, float]:

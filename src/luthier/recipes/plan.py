@@ -206,7 +206,7 @@ def layout_of(job: Job) -> Layout:
 
 def _write_plan(job: Job, store: SequenceStore, memory: Memory, num_trained: int, proof: Mapping[str, float]) -> None:
     train, batches = job.settings.train, first_batches(job, store)
-    pace = measured(job.policy, batches, num_trained, train)
+    pace = measured(job, batches, num_trained)
     first = first_epoch(job, store)
     steps_per_epoch = len(first)
     assert train.steps

@@ -9,6 +9,8 @@ from luthier.config.settings import TrainSettings
 from luthier.core import parts
 from luthier.data.loader import SequenceStore, micro_batches
 from luthier.recipes.job import Job
+from luthier.recipes.time_left import Between, TimeLeft
+from luthier.recipes.voice import Bar
 from luthier.train.loop import Objective, Outcome, Progress, Trainer
 from luthier.train.policy import Policy, answered
 from luthier.train.state import Validation
@@ -26,8 +28,8 @@ def train_stage(job: Job) -> None:
     trainer = Trainer(policy, objective, store, settings.train, settings.seed, job.run, world())
     validate = (lambda: validation(policy, held_out, settings.train)) if len(held_out) else None
     steps = settings.train.steps
-    with job.voice.bar("train", steps) as bar:
-        outcome = trainer.train(job.fingerprint(), validate, lambda progress: bar.show(progress.step, words(progress)))
+    with job.voice.bar("train", steps, own_time_left=True) as bar:
+        outcome = trainer.train(job.fingerprint(), validate, Watcher(job, bar, held_out.num_tokens))
     if not world().leads:
         job.forget_policy()
         return
@@ -43,6 +45,26 @@ def train_stage(job: Job) -> None:
     served = f"; {_served(outcome, settings.train)}" if validate else ""
     job.voice.say(f"trained {outcome.tokens:,} tokens in {outcome.seconds:,.0f} s{early}{served}")
     job.voice.say(_held_against_plan(job, outcome))
+
+
+class Watcher:
+    """Shows every step on the bar, and enters once, when a tenth of the steps is done, how much time it then says is left."""
+
+    def __init__(self, job: Job, bar: Bar, held_out: int) -> None:
+        plan = job.plan
+        validation = held_out / float(str(plan["validation_tokens_per_second"]))
+        self._left = TimeLeft(job.settings.train, Between(validation, float(str(plan.get("save_seconds", 0)))))
+        self._job, self._bar, self._entered = job, bar, False
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a step."""
+        left = self._left.after(progress.step)
+        self._bar.show(progress.step, words(progress), left)
+        if self._entered or left is None or 10 * progress.step < progress.num_steps:
+            return
+        self._entered = True
+        if world().leads:
+            self._job.run.event("foretold", step=progress.step, seconds_left=round(left, 2))
 
 
 def _held_against_plan(job: Job, outcome: Outcome) -> str:

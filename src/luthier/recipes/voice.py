@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,14 +22,17 @@ class Bar:
         self._progress, self._task, self._title = progress, task, title
         self._said = time.monotonic()
 
-    def show(self, done: float, words: str = "") -> None:
-        """Set how much is done, in the units of the bar's total, and the words behind it."""
+    def show(self, done: float, words: str = "", seconds_left: float | None = None) -> None:
+        """Set how much is done, in the units of the bar's total, and the words behind it; `seconds_left` where one knows better than the bar."""
+        if seconds_left is not None:
+            words = f"left {timedelta(seconds=round(seconds_left))} {words}"
         self._progress.update(self._task, completed=done, words=words)
         console = self._progress.console
         if not console.is_terminal and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             task = self._progress.tasks[self._task]
-            left = f", {task.time_remaining:,.0f} s left" if task.time_remaining is not None else ""
+            known = task.time_remaining if seconds_left is None else None
+            left = f", {known:,.0f} s left" if known is not None else ""
             console.print(f"{self._title}: {task.percentage:.0f} %{left} {words}", markup=False, soft_wrap=True)
 
 
@@ -47,11 +51,12 @@ class Voice:
                 stream.write(line + "\n")
 
     @contextmanager
-    def bar(self, title: str, total: float | None) -> Iterator[Bar]:
-        """Show a live bar with elapsed and remaining time while the block runs."""
+    def bar(self, title: str, total: float | None, *, own_time_left: bool = False) -> Iterator[Bar]:
+        """Show a live bar with elapsed and remaining time while the block runs; without its own guess where `show` is told what is left."""
+        guess = () if own_time_left else (TextColumn("left"), TimeRemainingColumn())
         columns = (
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
+            TimeElapsedColumn(), *guess, TextColumn("{task.fields[words]}"),
         )  # fmt: skip
         drawn = Progress(
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal,
