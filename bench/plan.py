@@ -3,8 +3,8 @@
     python bench/plan.py [--rounds 5] [--only NAME ...] [--threads N] [--json FILE] [--page FILE]
 
 Each case is planned by `luthier plan` in a process of its own, and trained in another by the stages of a run, which
-plans once more, with the weights at hand. Cases take turns, and what counts is the median of the rounds. None of them is among those that the forecast's
-figures were fitted to (bench/memory.py). With `--json`, a bench that was ended goes on where it stood; `--page` writes the
+plans once more, with the weights at hand. Cases take turns, and what counts is the median of the rounds. None of them is among those of bench/memory.py,
+to which the forecast's figures were fitted; how the heap grows in the first steps comes from one run of the starter's full tuning as a tree. With `--json`, a bench that was ended goes on where it stood; `--page` writes the
 block of docs/performance.md anew.
 """
 
@@ -119,6 +119,7 @@ class Bench:
     def _called(self, *words: str) -> str:
         command = [sys.executable, *words]
         environment = child_environment(self._threads)
+        del environment["OMP_WAIT_POLICY"]  # it has the machine to itself, and waits as it does for its users
         return subprocess.run(command, env=environment, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
@@ -208,6 +209,7 @@ def main() -> None:
     turns: list[dict[str, Any]] = []
     if given.json and given.json.exists():
         turns = json.loads(given.json.read_text(encoding="utf-8"))["turns"]
+        report |= {"results": summary(turns), "turns": turns}
     cases = [case for case in CASES if any(words in case.name for words in given.only)]
     with tempfile.TemporaryDirectory() as made:
         bench = Bench(Path(made), given.threads)

@@ -1,6 +1,6 @@
 """Requests a second and time to the first token: `luthier serve` against its own bare engine, and against `transformers serve`.
 
-    python bench/serve.py [--model starter|135m|DIR] [--clients 16] [--requests 64] [--tokens 32] [--rounds 5] [--peer PYTHON] [--llama-cpp PYTHON] [--json FILE]
+    python bench/serve.py [--model starter|135m|DIR] [--clients 16] [--requests 64] [--tokens 32] [--rounds 5] [--engine-threads N] [--peer PYTHON] [--llama-cpp PYTHON] [--json FILE]
 
 Prompts share their first 150 words and have 20 of their own, others in every round. Every candidate answers the same
 prompts greedily, with as many clients at a time, each in a process of its own, and a first round warms up. The bare
@@ -219,6 +219,12 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--engine-threads",
+        type=int,
+        default=usable_cores(),
+        help="Luthier's; the server's own default leaves a trainer its share.",
+    )
     parser.add_argument("--peer", metavar="PYTHON")
     parser.add_argument("--llama-cpp", metavar="PYTHON")
     parser.add_argument("--json", type=Path)
@@ -233,9 +239,9 @@ def main() -> None:
 def compared(folder: str, options: argparse.Namespace) -> dict[str, object]:
     """Measure every candidate over one model."""
     clients = options.clients
-    client = EngineClient(EngineSpec(folder, threads=usable_cores(), max_rows=clients, max_waiting=4 * clients))
+    client = EngineClient(EngineSpec(folder, threads=options.engine_threads, max_rows=clients, max_waiting=4 * clients))
     settings = {
-        "answers": clients, "waiting": 4 * clients, "engine_threads": usable_cores(), "models": {"measured": folder},
+        "answers": clients, "waiting": 4 * clients, "engine_threads": options.engine_threads, "models": {"measured": folder},
     }  # fmt: skip
     with luthier_server(settings) as (port, key, _):
         served = by_http(port, key, "measured", options.tokens)

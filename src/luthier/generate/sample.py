@@ -7,6 +7,8 @@ import torch
 
 from luthier.core.errors import RunFailed
 
+_IN_CACHE = 1 << 18  # logits that are gone over at once on a CPU: a MiB in float32
+
 
 def greedy(logits_BV: torch.Tensor) -> torch.Tensor:
     """Return the likeliest token of each row, the lowest id among equals; raise RunFailed for logits that are no numbers."""
@@ -38,8 +40,10 @@ def sampled(
 
 def log_probability(logits_BV: torch.Tensor, tokens_B: torch.Tensor) -> torch.Tensor:
     """Return the logarithm of each row's probability for its token, among the tokens that its logits allow."""
-    logits_BV = logits_BV.float()
-    return logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
+    # A CPU's cache holds a row in float32 while it is gone over several times, and not a large batch.
+    pieces = (logits_BV,) if logits_BV.is_cuda else logits_BV.split(max(1, _IN_CACHE // logits_BV.shape[1]))
+    norm_B = torch.cat([piece_BV.float().logsumexp(dim=-1) for piece_BV in pieces])
+    return logits_BV.gather(1, tokens_B[:, None])[:, 0].float() - norm_B
 
 
 def _check_finite(values_B: torch.Tensor) -> None:

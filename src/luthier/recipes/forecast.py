@@ -28,7 +28,7 @@ from luthier.recipes.fitting import SMALLER, Ground, Leeway, Way, Weigher, here,
 from luthier.recipes.general import general_rows
 from luthier.recipes.job import Job
 from luthier.recipes.layout import resolve_layout
-from luthier.recipes.pace import Pace, calibrated, first_batches, first_epoch, tokens_of
+from luthier.recipes.pace import Pace, calibrated, first_batches, first_epoch, some_batches, tokens_of
 from luthier.recipes.plan import check_model, disk_bytes, processed_per_token, resolve_training, resolve_type
 from luthier.recipes.prepare import Source, read_stage, split_stage
 from luthier.recipes.voice import Voice
@@ -153,7 +153,7 @@ class _Forecast:
         return pace.seconds(settings.train, self._tokens, held_out), "measured on a few layers"
 
     def _pace(self, num_trained: int) -> Pace:
-        return calibrated(self._job, first_batches(self._job, self._store), num_trained)
+        return calibrated(self._job, some_batches(self._job, self._store), num_trained)
 
     def _counted(self, settings: Settings, gpu: Accelerator) -> float:
         """Return the seconds of products at the assumed rate, or of reading the weights for each micro-batch where that takes longer."""

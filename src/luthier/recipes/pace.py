@@ -8,6 +8,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,7 +28,7 @@ from luthier.train import checkpoint
 from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy
 
-_MICRO_BATCHES = 2
+_MICRO_BATCHES = 3  # the first warms up
 _LAYERS = (2, 6)
 _UPDATED = 1 << 21
 
@@ -75,30 +76,38 @@ def first_batches(job: Job, store: SequenceStore) -> list[Batch]:
     return list(micro_batches(store, first_epoch(job, store)[0], train.micro_tokens, train.layout))
 
 
+def some_batches(job: Job, store: SequenceStore) -> list[Batch]:
+    """Return the first micro-batches of the training, of several steps where each has few."""
+    train = job.settings.train
+    assert train.micro_tokens and train.layout
+    all_batches = (
+        batch
+        for step in first_epoch(job, store)
+        for batch in micro_batches(store, step, train.micro_tokens, train.layout)
+    )
+    return list(islice(all_batches, _MICRO_BATCHES))
+
+
 def measured(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     """Time some micro-batches forward and backward, and forward alone, an update, and a checkpoint."""
     policy, train = job.policy, job.settings.train
-    some = batches[:_MICRO_BATCHES]
-    trained, scored = _timed(policy, some)
-    tokens = sum(batch.num_tokens for batch in some)
-    return Pace(tokens / trained, tokens / scored, update_seconds(num_trained, train, policy.device), save_seconds(job, num_trained))  # fmt: skip
+    trained, scored = _timed(policy, batches)
+    return Pace(1 / trained, 1 / scored, update_seconds(num_trained, train, policy.device), save_seconds(job, num_trained))  # fmt: skip
 
 
 def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     """Time a few layers and some more, and go on in a straight line to all layers of the model."""
-    some = batches[:_MICRO_BATCHES]
     whole = job.model_config.get_text_config().num_hidden_layers
     if job.settings.model.init is not None:
         whole = job.settings.model.init.num_hidden_layers
     few, more = (min(layers, whole) for layers in _LAYERS)
-    timed_few = np.array(_timed(job.policy_of(_shallow(job, few)), some))
+    timed_few = np.array(_timed(job.policy_of(_shallow(job, few)), batches))
     slope = np.zeros(2)
     if more > few:
-        slope = (np.array(_timed(job.policy_of(_shallow(job, more)), some)) - timed_few) / (more - few)
+        slope = (np.array(_timed(job.policy_of(_shallow(job, more)), batches)) - timed_few) / (more - few)
     trained, scored = timed_few + np.maximum(slope, 0) * (whole - few)
-    tokens = sum(batch.num_tokens for batch in some)
     update = update_seconds(num_trained, job.settings.train, torch.device(job.device))
-    return Pace(tokens / float(trained), tokens / float(scored), update, save_seconds(job, num_trained))
+    return Pace(1 / float(trained), 1 / float(scored), update, save_seconds(job, num_trained))
 
 
 def update_seconds(num_trained: int, train: TrainSettings, device: torch.device) -> float:
@@ -127,19 +136,38 @@ def save_seconds(job: Job, num_trained: int) -> float:
 
 
 def _timed(policy: Policy, batches: Sequence[Batch]) -> tuple[float, float]:
-    """Return the seconds of training on the batches, and of scoring them."""
+    """Return the seconds a token of training on the batches behind the first, and of scoring them.
 
-    def train() -> None:
-        for batch in batches:
+    Each is gone through once, as in training: on a CPU a batch of a new shape takes longer than one that comes again. A GPU
+    has seen all shapes before, since there the first pass over one may compile.
+    """
+    timed = batches[1:] or batches
+
+    def train(some: Sequence[Batch]) -> None:
+        for batch in some:
             policy.weighted_nll(batch).backward()
+            policy.model.zero_grad(set_to_none=True)
 
-    def score() -> None:
-        for batch in batches:
+    def score(some: Sequence[Batch]) -> None:
+        for batch in some:
             policy.scores(batch)
 
-    trained = _seconds(train)
-    policy.model.zero_grad(set_to_none=True)
-    return trained, _seconds(score)
+    num_tokens = sum(batch.num_tokens for batch in timed)
+    on_gpu = policy.device.type == "cuda"
+    seconds = (_passed(work, batches if on_gpu else batches[:1], timed) for work in (train, score))
+    trained, scored = (passed / num_tokens for passed in seconds)
+    return trained, scored
+
+
+def _passed(work: Callable[[Sequence[Batch]], None], warming: Sequence[Batch], timed: Sequence[Batch]) -> float:
+    work(warming)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.monotonic()
+    work(timed)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic() - start
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -25,7 +25,7 @@ from luthier.recipes.general import stored
 from luthier.recipes.job import Job, RenderedPart
 from luthier.recipes.layout import batch_to_prove, resolve_layout
 from luthier.recipes.measure import lengths_by_row
-from luthier.recipes.pace import first_batches, first_epoch, measured, tokens_of
+from luthier.recipes.pace import first_batches, first_epoch, measured, some_batches, tokens_of
 from luthier.train import rule
 from luthier.train.world import world
 from luthier.verdict.choose import choose_grader
@@ -206,7 +206,7 @@ def layout_of(job: Job) -> Layout:
 
 def _write_plan(job: Job, store: SequenceStore, memory: Memory, num_trained: int, proof: Mapping[str, float]) -> None:
     train, batches = job.settings.train, first_batches(job, store)
-    pace = measured(job, batches, num_trained)
+    pace = measured(job, some_batches(job, store), num_trained)
     first = first_epoch(job, store)
     steps_per_epoch = len(first)
     assert train.steps
