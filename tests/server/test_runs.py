@@ -16,6 +16,7 @@ from luthier.core.hashing import file_hash
 from luthier.core.rundir import RunDir, create, write_json
 from luthier.server.catalogue import Start, listed, one, served_of, start_of
 from luthier.server.control import Control
+from luthier.server.engines import Served
 from luthier.server.errors import ApiError
 
 
@@ -26,14 +27,18 @@ def desk(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def told() -> Iterator[io.StringIO]:
-    """What the module logs, whatever other tests have made of the root's logging."""
+    """What the module logs, whatever other tests, and what they import, have made of logging in this process."""
     logger, stream = logging.getLogger("luthier.server.runs"), io.StringIO()
-    handler, level = logging.StreamHandler(stream), logger.level
+    handler, before = logging.StreamHandler(stream), (logger.level, logger.disabled, logging.root.manager.disable)
     logger.addHandler(handler)
+    logger.disabled = False
+    logging.disable(logging.NOTSET)
     logger.setLevel(logging.INFO)
     yield stream
     logger.removeHandler(handler)
-    logger.setLevel(level)
+    logger.disabled = before[1]
+    logging.disable(before[2])
+    logger.setLevel(before[0])
 
 
 def begun(path: Path) -> RunDir:
@@ -69,8 +74,8 @@ def test_a_run_that_ends_beside_the_server_is_a_model_for_everybody(desk: Bench,
     assert names(control, desk) == ["starter", "mapped", "tickets"]
     for project in (desk.project, "another project"):
         served = served_of(control, project, "tickets")
-        assert served is not None and served.name == "tickets" and served.base == "starter"  # type: ignore[union-attr]
-        assert served.adapter == run.package  # type: ignore[union-attr]
+        assert isinstance(served, Served)
+        assert (served.name, served.base, served.adapter) == ("tickets", "starter", run.package)
         assert start_of(control, project, "tickets") == Start("starter", str(run.checkpoints / "000012"))
         found = one(control, project, "tickets", 1)
         assert found is not None and (found["root"], found["owned_by"]) == ("tickets", "luthier")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from reading import DIRTY, in_a_folder, needs_dirty, written
 
@@ -181,6 +181,8 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 def test_csv_reads_back_what_the_standard_library_wrote(
     tmp_path: Path, rows: list[tuple[str, str, str]], delimiter: str, end: str, all_quoted: bool
 ) -> None:
+    # Python 3.11 writes \r without quotes where lines end in \n; at the end of a line every reader takes it for a part of that end.
+    assume(all_quoted or end == "\r\n" or not any(row[-1].endswith("\r") for row in rows))
     stream = io.StringIO(newline="")
     writer = csv.writer(
         stream, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
