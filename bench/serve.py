@@ -248,7 +248,7 @@ def compared(folder: str, options: argparse.Namespace) -> dict[str, object]:
         found = in_turns({"engine": by_engine(client, options.tokens), "luthier serve": served}, options)
     client.close()
     result: dict[str, object] = {
-        "machine": machine(), "settings": {name: str(value) for name, value in vars(options).items()},
+        "machine": machine(), "settings": {name: getattr(options, name) for name in ("clients", "requests", "tokens", "rounds", "engine_threads")},
         "overhead": ratio(found["engine"], found["luthier serve"]) - 1,
     }  # fmt: skip
     for name, serving in peers(options, folder).items():
