@@ -80,8 +80,9 @@ def test_a_shared_beginning_is_computed_once_and_changes_nothing(make) -> None:
     assert {key: one.ids for key, one in cold.items()} == {key: one.ids for key, one in found.items()}
 
 
-def test_a_known_prompt_is_answered_the_same_after_all_have_left_and_their_memory_is_given_back() -> None:
-    engine, asked = serving(tiny_llama()), requests(2, shared=3 * PIECE)
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven])
+def test_a_known_prompt_is_answered_the_same_after_all_have_left_and_their_memory_is_given_back(make) -> None:
+    engine, asked = serving(make()), requests(2, shared=3 * PIECE)
     before = ends(run(engine, asked, each=2))
     assert engine.stats()["bytes"]["rows"] == 0
     for each in (1, 2):
@@ -119,8 +120,9 @@ def test_lines_get_narrow_again_when_the_longest_row_has_left() -> None:
     assert found["short", 0].ids == ends(run(serving(tiny_llama()), [short]))["short", 0].ids
 
 
-def test_known_prompts_stay_within_their_bytes() -> None:
-    engine = serving(tiny_llama(), prefix_bytes=20_000)
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven])
+def test_known_prompts_stay_within_their_bytes(make) -> None:
+    engine = serving(make(), prefix_bytes=20_000)
     run(engine, requests(12, Sampling(temperature=0, max_tokens=2), shared=0), each=3)
     held = engine.stats()["bytes"]
     assert 0 < held["prefixes"] <= 20_000 and held["rows"] == 0
@@ -230,8 +232,9 @@ def adapter(tmp_path, name: str, seed: int):
     return tmp_path / name, model
 
 
-def test_adapters_of_one_batch_answer_each_as_alone(tmp_path) -> None:
-    adapters = Adapters(tiny_llama(), 1 << 30)
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven])
+def test_adapters_of_one_batch_answer_each_as_alone(tmp_path, make) -> None:
+    adapters = Adapters(make(), 1 << 30)
     wanted = {None: tiny_llama()}
     for seed, name in enumerate(("a", "b")):
         folder, wanted[name] = adapter(tmp_path, name, seed + 1)
@@ -246,9 +249,10 @@ def test_adapters_of_one_batch_answer_each_as_alone(tmp_path) -> None:
     assert adapters.names == ("a", "b")
 
 
-def test_a_reloaded_adapter_forgets_prompts_computed_with_the_old_one(tmp_path) -> None:
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven])
+def test_a_reloaded_adapter_forgets_prompts_computed_with_the_old_one(tmp_path, make) -> None:
     (old, _), (new, model) = adapter(tmp_path, "old", 1), adapter(tmp_path, "new", 2)
-    adapters = Adapters(tiny_llama(), 1 << 30)
+    adapters = Adapters(make(), 1 << 30)
     engine = ServingEngine(adapters, STOPS, decode=decode, context=256)
     (plain,) = requests(1, shared=40)
     request = Request("r", plain.tokens, GREEDY, "x")
@@ -274,9 +278,10 @@ def test_adapters_that_nobody_uses_are_evicted_by_memory(tmp_path) -> None:
     assert base == ends(run(serving(tiny_llama()), requests(1)))["r0", 0].ids
 
 
-def test_a_row_that_breaks_ends_alone_and_does_not_spoil_its_line(tmp_path) -> None:
+@pytest.mark.parametrize("make", [tiny_llama, tiny_unproven])
+def test_a_row_that_breaks_ends_alone_and_does_not_spoil_its_line(tmp_path, make) -> None:
     folder, _ = adapter(tmp_path, "bad", 1)
-    adapters = Adapters(tiny_llama(), 1 << 30)
+    adapters = Adapters(make(), 1 << 30)
     adapters.load("bad", folder)
     with torch.no_grad():
         next(p for n, p in adapters.model.named_parameters() if "lora_B" in n).fill_(float("nan"))
@@ -285,5 +290,5 @@ def test_a_row_that_breaks_ends_alone_and_does_not_spoil_its_line(tmp_path) -> N
     bad = Request("bad", tuple(range(30, 130)), GREEDY, "bad")
     found = ends(run(engine, [bad, good, also], each=3))
     assert found["bad", 0].reason == "error" and "finite" in found["bad", 0].error
-    clean = ends(run(serving(tiny_llama()), [good, also], each=2))
+    clean = ends(run(serving(make()), [good, also], each=2))
     assert {key: one.ids for key, one in clean.items()} == {key: found[key].ids for key in clean}

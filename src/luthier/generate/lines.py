@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from peft import PeftModel
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin
 
 from luthier.compat.cache_argument import with_cache
+from luthier.generate.block_layer import BlockLayer
 from luthier.generate.passes import Step, parts, passes
 from luthier.kernels.line_attention import Beginning, Behind, Part, Pass
 
@@ -227,9 +227,10 @@ class Lines:
         self._resize(max(self.lines, len(self.own)), max(self.columns, columns))
 
     def _resize(self, lines: int, columns: int) -> None:
+        kept = self.columns
         self.lines, self.columns = lines, -(-columns // _COLUMNS) * _COLUMNS
         for layer in self.layers:
-            layer.resize(self.lines, self.columns)
+            layer.resize(self.lines, self.columns, kept=kept)
 
     def _move(self, source: int, target: int) -> None:
         self.own[target] = self.own[source]
@@ -240,31 +241,18 @@ class Lines:
         return [block for layer in self.layers for block in (layer.keys, layer.values) if block is not None]
 
 
-class _LineLayer(CacheLayerMixin):
+class _LineLayer(BlockLayer):
     """One layer's block; what a pass adds is written where the lines say."""
 
-    is_sliding = False
-
     def __init__(self, lines: Lines) -> None:
-        super().__init__()
+        super().__init__(lines)
         self._lines = lines
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make the blocks; zeros, since a hidden value that is no number would still spoil a sum."""
-        self.keys, self.values = (
-            states.new_zeros(self._lines.lines, states.shape[1], self._lines.columns, states.shape[3])
-            for states in (key_states, value_states)
-        )
-        self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the states of a pass, 1 x H x N x E or N x H x 1 x E, at their lines and columns."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        for block, states in ((self.keys, key_states), (self.values, value_states)):
+        for block, states in zip(self.blocks_for(key_states, value_states), (key_states, value_states)):
             block[self._lines.line_N, :, self._lines.column_N] = states.transpose(1, 2).flatten(0, 1)
         return key_states, value_states
 
@@ -276,16 +264,6 @@ class _LineLayer(CacheLayerMixin):
         """Return 0: rows differ, and positions are given, so that nobody counts on it."""
         return 0
 
-    def get_max_length(self) -> int:
-        """Return -1: the block grows."""
-        return -1
-
-    def resize(self, lines: int, columns: int) -> None:
-        """Move into a block of another size."""
-        if self.keys is None or self.values is None:
-            return
-        self.keys, self.values = (_resized(old, lines, columns) for old in (self.keys, self.values))
-
     def select(self, index_n: torch.Tensor) -> None:
         """Keep these lines."""
         if self.keys is not None and self.values is not None:
@@ -296,13 +274,6 @@ def beginning_of(stretches: Sequence[States]) -> Beginning:
     """Join stretches that follow one another."""
     states = [torch.cat(pieces, dim=1) for pieces in zip(*stretches, strict=True)]
     return Beginning(states[0].shape[1], tuple(zip(states[::2], states[1::2], strict=True)))
-
-
-def _resized(old: torch.Tensor, lines: int, columns: int) -> torch.Tensor:
-    new = old.new_zeros(lines, old.shape[1], columns, old.shape[3])
-    kept = old[:lines, :, :columns]
-    new[: kept.shape[0], :, : kept.shape[2]] = kept
-    return new
 
 
 def _length(beginning: Beginning | None) -> int:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
+
+from luthier.generate.block_layer import BlockLayer
 
 _COLUMNS = 128
 
@@ -27,36 +28,24 @@ class Window:
     end: int
 
 
-class _SlotLayer(CacheLayerMixin):
+class _SlotLayer(BlockLayer):
     """One layer's block; the last column takes what padding writes, and nobody reads it."""
 
-    is_sliding = False
-
     def __init__(self, slots: "Slots") -> None:
-        super().__init__()
+        super().__init__(slots)
         self._slots = slots
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make the blocks; zeros, since a hidden value that is no number would still spoil a sum."""
-        lines, columns = self._slots.lines, self._slots.columns
-        self.keys, self.values = (
-            states.new_zeros(lines, states.shape[1], columns, states.shape[3]) for states in (key_states, value_states)
-        )
-        self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write B x H x T x D states at their columns, and return all that these lines may see."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
+        keys, values = self.blocks_for(key_states, value_states)
         window = self._slots.window
         lines = slice(window.first, window.first + key_states.shape[0])
         line_B1 = torch.arange(lines.start, lines.stop, device=key_states.device)[:, None]
-        self.keys[line_B1, :, window.column_BT] = key_states.transpose(1, 2)
-        self.values[line_B1, :, window.column_BT] = value_states.transpose(1, 2)
-        return self.keys[lines, :, : window.end], self.values[lines, :, : window.end]
+        keys[line_B1, :, window.column_BT] = key_states.transpose(1, 2)
+        values[line_B1, :, window.column_BT] = value_states.transpose(1, 2)
+        return keys[lines, :, : window.end], values[lines, :, : window.end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the columns that the mask spans, and where they begin."""
@@ -65,20 +54,6 @@ class _SlotLayer(CacheLayerMixin):
     def get_seq_length(self) -> int:
         """Return the columns in use; masks and positions are given, so that nobody counts on it."""
         return self._slots.window.end - self._slots.window.column_BT.shape[1]
-
-    def get_max_length(self) -> int:
-        """Return -1: the block grows."""
-        return -1
-
-    def resize(self, lines: int, columns: int) -> None:
-        """Move into a larger block."""
-        if self.keys is None or self.values is None:
-            return
-        old_lines, _, old_columns, _ = self.keys.shape
-        for name, old in (("keys", self.keys), ("values", self.values)):
-            new = old.new_zeros(lines, old.shape[1], columns, old.shape[3])
-            new[:old_lines, :, : old_columns - 1] = old[:, :, :-1]
-            setattr(self, name, new)
 
 
 class Slots:
@@ -94,10 +69,11 @@ class Slots:
         """Make room for so many lines with columns up to `end`, and one column for padding behind them."""
         if lines <= self.lines and end < self.columns:
             return
+        kept = self.columns - 1  # without the one for padding
         self.lines = max(self.lines, lines)
         self.columns = max(self.columns, -(-(end + 1) // _COLUMNS) * _COLUMNS)
         for layer in self.layers:
-            layer.resize(self.lines, self.columns)
+            layer.resize(self.lines, self.columns, kept=kept)
 
     def copy(self, source: int, target: int, end: int) -> None:
         """Copy the first `end` columns of a line to another."""
