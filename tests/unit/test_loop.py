@@ -22,13 +22,6 @@ from luthier.train.loop import Progress
 from luthier.train.state import Validation
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    run = new_run(tmp_path_factory.mktemp("runs") / "straight")
-    train(run.path, resolved())
-    return run
-
-
 def test_the_loss_falls_and_the_journal_has_every_step_once(straight):
     assert [entry["step"] for entry in entries(straight.metrics)] == list(range(1, 13))
     values = [float.fromhex(loss) for loss in losses(straight)]

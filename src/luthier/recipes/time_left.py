@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from luthier.config.settings import TrainSettings
+from luthier.train.due import saves, validations
 
 
 @dataclass(frozen=True)
@@ -18,23 +19,7 @@ class Between:
 
     def seconds(self, train: TrainSettings, after: int, upto: int) -> float:
         """Return the seconds of what follows the steps behind `after` up to `upto`."""
-        steps = range(after + 1, upto + 1)
-        return sum(
-            self.validation * validates(train, step) + self.save * (validates(train, step) or saves(train, step))
-            for step in steps
-        )
-
-
-def validates(train: TrainSettings, step: int) -> bool:
-    """Tell whether a validation follows this step, whose weights may be the best so far and are then saved."""
-    assert train.steps and train.validate_every
-    return step == train.steps or step % train.validate_every == 0
-
-
-def saves(train: TrainSettings, step: int) -> bool:
-    """Tell whether a checkpoint is due after this step, whatever clock and validation say."""
-    assert train.steps
-    return step == train.steps or step % max(1, train.steps // 10) == 0
+        return self.validation * validations(train, after, upto) + self.save * saves(train, after, upto)
 
 
 class TimeLeft:

@@ -11,12 +11,12 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on
 
 
 class Clock:
-    """Seconds of this run, over all its processes, and how many are left."""
+    """Seconds of this run, over all its processes."""
 
-    def __init__(self, seconds_before: float, num_steps: int) -> None:
-        self._before, self._num_steps = seconds_before, num_steps
+    def __init__(self, seconds_before: float) -> None:
+        self._before = seconds_before
         self._start = self._then = time.monotonic()
-        self._steps = self._tokens = 0
+        self._tokens = 0
         self.last = 0.0
 
     @property
@@ -33,14 +33,7 @@ class Clock:
         """Note that a step of so many tokens is done; `last` is then its seconds."""
         now = time.monotonic()
         self.last, self._then = now - self._then, now
-        self._steps += 1
         self._tokens += tokens
-
-    def seconds_left(self, step: int) -> float | None:
-        """The seconds to the last step, or None until three steps have been seen."""
-        if self._steps < 3:
-            return None
-        return (time.monotonic() - self._start) / self._steps * (self._num_steps - step)
 
 
 def memory_bytes() -> int:

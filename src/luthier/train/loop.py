@@ -30,6 +30,7 @@ from luthier.data.replay import mixed_steps
 from luthier.train import checkpoint
 from luthier.train.clock import Clock, memory_bytes, peak_memory_bytes
 from luthier.train.dealt import deal_layers, deals
+from luthier.train.due import save_due, validation_due
 from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy, mode
 from luthier.train.schedule import learning_rate
@@ -53,7 +54,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher is told after every step; `seconds_left` is None until it can be known."""
+    """What a watcher is told after every step."""
 
     step: int
     num_steps: int
@@ -62,7 +63,6 @@ class Progress:
     validation: Validation | None
     lr: float
     tokens_per_second: float
-    seconds_left: float | None
     memory_bytes: int
 
 
@@ -131,7 +131,7 @@ class Trainer:
         """
         self._restore_in_turn(fingerprint)
         state = self._state
-        clock = Clock(state.seconds, self.num_steps)
+        clock = Clock(state.seconds)
         files = (self.run.metrics, self.run.timings) if self.world.leads else (Path(os.devnull),) * 2
         with Journal(files[0]) as metrics, Journal(files[1]) as timings, stop_request() as stop:
             if state.step == 0:
@@ -301,8 +301,7 @@ class Trainer:
         return now
 
     def _validation_due(self) -> bool:
-        every = self.settings.validate_every
-        return self._state.step == self.num_steps or (every is not None and self._state.step % every == 0)
+        return validation_due(self.settings, self._state.step)
 
     def _serving_step(self) -> int:
         state = self._state
@@ -314,15 +313,13 @@ class Trainer:
     def _save_due(self) -> bool:
         """At the best validation, at the end, by the clock, at every tenth of the run, and by the epoch where asked for."""
         step = self._state.step
-        ends = step == self.num_steps or self._out_of_patience()
+        ends = self._out_of_patience()
         waited = time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
         epoch_ends = self.settings.checkpoint_epochs and step % self.steps_per_epoch == 0
-        return bool(
-            ends or waited or epoch_ends or step == self._state.best_step or step % max(1, self.num_steps // 10) == 0
-        )
+        return bool(ends or waited or epoch_ends or step == self._state.best_step or save_due(self.settings, step))
 
     def _progress(self, entry: Entry, clock: Clock) -> Progress:
         return Progress(
             entry.step, self.num_steps, entry.step / self.steps_per_epoch, entry.loss, entry.validation, entry.lr,
-            clock.tokens_per_second, clock.seconds_left(entry.step), memory_bytes(),
+            clock.tokens_per_second, memory_bytes(),
         )  # fmt: skip
