@@ -159,7 +159,7 @@ class Page(Generic[Record]):
 def record(kind: type[Record], table: sa.Table, row: sa.RowMapping) -> Record:
     """Return a row of a table as the record of its kind."""
     values = {field.name: cast(object, row[table.c[field.name]]) for field in fields(kind)}
-    return kind(**values)  # type: ignore[arg-type]
+    return kind(**values)  # type: ignore[arg-type]  # a table has a column of its type for every field of its record
 
 
 def page(

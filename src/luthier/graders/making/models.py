@@ -6,14 +6,15 @@ written into the object beside it. The reply is read as one JSON object with `re
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from luthier.core.endpoint import Decoding
 from luthier.core.errors import SettingsError
-from luthier.core.types import JsonObject, JsonValue, Message
+from luthier.core.types import JsonObject, JsonValue, Message, Role
 from luthier.graders.making.template import Missing, ensure_fillable, filled, item_fields
 from luthier.graders.measures.asked import TOKENS, Asker, Judge
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _LIMITS = ("max_completions_tokens", "max_completion_tokens", "max_tokens")
 _SAMPLING = {"temperature": 0.0, "top_p": 1.0, "seed": 0.0, **dict.fromkeys(_LIMITS, float(TOKENS))}
 _UNUSED = ("reasoning_effort",)
@@ -25,14 +26,14 @@ class ModelGrader:
     """Asks a model about one row and turns its reply into a score; None where the row or the reply cannot be used."""
 
     asker: Asker
-    input: Sequence[tuple[str, str]]
+    input: Sequence[tuple[Role, str]]
     schema: JsonObject
     read: Callable[[JsonValue], float | None]
 
     def __call__(self, item: JsonObject, completion: str) -> float | None:
         """Return the score of one row."""
         try:
-            messages = [Message(role, filled(text, item, completion)) for role, text in self.input]  # type: ignore[arg-type]
+            messages = [Message(role, filled(text, item, completion)) for role, text in self.input]
         except Missing:
             return None
         found = self.asker.ask(messages, self.schema, lambda value: self.read(value.get("result")) is not None)
@@ -42,7 +43,7 @@ class ModelGrader:
 def score_range(entry: JsonObject, where: str) -> tuple[float, float]:
     """Return the ends of a score_model's range, 0 to 1 where none is given."""
     ends = entry.get("range", [0, 1])
-    numbers = [float(end) for end in ends if _is_number(end)] if isinstance(ends, list) else []  # type: ignore[arg-type]
+    numbers = [float(end) for end in ends if _is_number(end)] if isinstance(ends, list) else []
     if len(numbers) != 2 or not numbers[0] < numbers[1]:
         raise SettingsError(f"{where}: range: expected two numbers, the lower first, found {ends!r}.")
     return numbers[0], numbers[1]
@@ -53,7 +54,7 @@ def score_model(entry: JsonObject, where: str, fields: set[str]) -> ModelGrader:
     low, high = score_range(entry, where)
 
     def read(result: JsonValue) -> float | None:
-        return float(result) if _is_number(result) and low <= float(str(result)) <= high else None  # type: ignore[arg-type]
+        return float(result) if _is_number(result) and low <= result <= high else None
 
     number: JsonObject = {"type": "number", "minimum": low, "maximum": high}
     return ModelGrader(_asker(entry, where), _input(entry, where, fields), _schema(number), read)
@@ -104,12 +105,12 @@ def _decoding(entry: JsonObject, where: str) -> Decoding:
             raise SettingsError(
                 f"{where}: sampling_params.{name}: {value!r} cannot be used; there are {', '.join(_SAMPLING)}."
             )
-        values[name] = float(str(value))
+        values[name] = float(value)
     limit = next((values[name] for name in _LIMITS if name in given and given[name] is not None), TOKENS)
     return Decoding(int(limit), values["temperature"], values["top_p"], int(values["seed"]))
 
 
-def _input(entry: JsonObject, where: str, fields: set[str]) -> list[tuple[str, str]]:
+def _input(entry: JsonObject, where: str, fields: set[str]) -> list[tuple[Role, str]]:
     given = entry.get("input")
     if not isinstance(given, list) or not given:
         raise SettingsError(f"{where}: input: expected a list of messages, found {given!r}.")
@@ -119,7 +120,7 @@ def _input(entry: JsonObject, where: str, fields: set[str]) -> list[tuple[str, s
     return messages
 
 
-def _message(given: JsonValue, where: str) -> tuple[str, str]:
+def _message(given: JsonValue, where: str) -> tuple[Role, str]:
     role = given.get("role") if isinstance(given, dict) else None
     if not isinstance(given, dict) or role not in _ROLES:
         raise SettingsError(
@@ -142,5 +143,5 @@ def _texts(entry: JsonObject, key: str, where: str) -> list[str]:
     return [str(one) for one in given]
 
 
-def _is_number(value: JsonValue) -> bool:
+def _is_number(value: JsonValue) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
