@@ -83,13 +83,14 @@ def test_a_training_has_the_losses_of_the_cpu(tmp_path, layout, shared, method, 
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_bfloat16_rows_train_alike_packed_and_padded(tmp_path, compiled):
+def test_bfloat16_rows_train_alike_in_every_layout(tmp_path, compiled):
     store = random_store(60)
     found = {}
-    for layout in ("padded", "packed"):
-        settings = resolved(layout=layout, compile=compiled and layout == "packed")
+    for layout in ("padded", "packed", "tree"):
+        settings = resolved(layout=layout, compile=compiled and layout != "padded")
         found[layout] = trained(tmp_path / layout, store, settings, device="cuda", dtype=torch.bfloat16)
-    np.testing.assert_allclose(found["packed"], found["padded"], rtol=2e-2)
+    for layout in ("packed", "tree"):
+        np.testing.assert_allclose(found[layout], found["padded"], rtol=2e-2)
 
 
 def test_a_stopped_training_goes_on_within_rounding(tmp_path):

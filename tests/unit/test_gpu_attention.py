@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AttentionInterface
 
 from luthier.core.types import Segment
 from luthier.data import tree
-from luthier.kernels import gpu_attention, reference
+from luthier.kernels import attention, gpu_attention, reference, tree_attention
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -67,6 +68,22 @@ def test_flex_attention_along_a_tree_equals_the_reference(window):
     ours = gpu_attention.along_tree(*inputs, where, 0.2, window)
     truth = reference.tree_attention(*inputs, segments, 0.2, window)
     torch.testing.assert_close(ours[:, real(segments)], truth[:, real(segments)])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("kind", [gpu_attention.branches, lambda segments, _: tree_attention.blocks(segments)])
+def test_a_model_reaches_either_attention_along_a_tree_by_its_name(compiled, kind):
+    """As `train.compile` hands it on too, which does not look into the tree."""
+    segments = grown(3)
+    inputs = heads(0, segments[-1].start + segments[-1].place, "cpu", torch.float32)
+    where = kind(segments, torch.device("cpu"))
+    called = AttentionInterface()[attention.register(compiled=compiled)]
+    given = [one[None] for one in inputs]
+    ours, _ = called(
+        torch.nn.Identity(), *given, None, scaling=0.2, blocks=attention.Opaque(where) if compiled else where
+    )
+    truth = reference.tree_attention(*inputs, segments, 0.2, None)
+    torch.testing.assert_close(ours[0].transpose(0, 1)[:, real(segments)], truth[:, real(segments)])
 
 
 def test_rows_begin_where_those_before_them_end():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from luthier.core.errors import DataError
-from luthier.recipes.sources import read_prompt
+from luthier.recipes.prompt_sources import read_prompt
 
 
 def test_a_prompt_is_its_text_without_what_stands_around_it(tmp_path: Path) -> None:

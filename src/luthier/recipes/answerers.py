@@ -18,7 +18,7 @@ from luthier.core.types import Completion, JsonObject, Prompt
 from luthier.data.problems import RowProblem
 from luthier.recipes.decode import decoder
 from luthier.recipes.job import Job
-from luthier.recipes.sources import TokenCounter
+from luthier.recipes.prompt_sources import TokenCounter
 from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate
 from luthier.verdict.questions import Question

@@ -11,7 +11,7 @@ from luthier.core.types import JsonObject, JsonValue
 from luthier.data.knowledge import read_documents
 from luthier.graders.making.spec import graders_named
 from luthier.recipes.decode import refuse_contradictions, refuse_unusable_form
-from luthier.recipes.sources import read_prompt
+from luthier.recipes.prompt_sources import read_prompt
 from luthier.verdict.cost import read_prices
 
 # What may change beside `compare`; answers decoded in another way are not kept.

@@ -35,7 +35,7 @@ from luthier.recipes.job import Job
 from luthier.recipes.material import knows_system_role
 from luthier.recipes.plan import resolve_type
 from luthier.recipes.prepare import name_of
-from luthier.recipes.sources import read_prompt
+from luthier.recipes.prompt_sources import read_prompt
 from luthier.recipes.verdict_file import read_verdict
 from luthier.recipes.voice import Voice
 from luthier.verdict.asking import Candidate, with_system

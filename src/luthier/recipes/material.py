@@ -3,7 +3,7 @@
 from luthier.core.types import Message
 from luthier.data.problems import RowProblem
 from luthier.recipes.job import Job
-from luthier.recipes.sources import TokenCounter, gathered
+from luthier.recipes.prompt_sources import TokenCounter, gathered
 from luthier.verdict.asking import Material
 
 

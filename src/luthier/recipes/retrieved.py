@@ -19,7 +19,7 @@ from luthier.core.rundir import RunDir
 from luthier.core.types import Conversation, Rendered, Row
 from luthier.data.problems import RowProblem
 from luthier.data.render import Renderer, render_all
-from luthier.recipes.sources import TokenCounter, gathered
+from luthier.recipes.prompt_sources import TokenCounter, gathered
 from luthier.verdict.asking import Material
 from luthier.verdict.questions import questions
 from luthier.verdict.retrieval import Index, embedding, pools, shown
