@@ -34,10 +34,19 @@ def extraction() -> Extraction:
 
 def allows(question: str, answer: object, form: Extraction | None = None) -> bool:
     matcher = CONSTRAINER.grammar(Spans(form or extraction(), question)).start()
-    for token in TOKENIZER.encode(dumped(answer), add_special_tokens=False):
-        if not matcher.allowed()[token // 8] >> token % 8 & 1:
+
+    def accepted(token: int) -> bool:
+        allowed = matcher.allowed()[token // 8] >> token % 8 & 1
+        if allowed:
+            matcher.accept(token)
+        return bool(allowed)
+
+    # Where only one run of bytes may follow, llguidance wants it in tokens of its own choice: single bytes within a character.
+    for piece in TOKENIZER.tokenize(dumped(answer)):
+        if not accepted(TOKENIZER.convert_tokens_to_ids(piece)) and not all(
+            accepted(TOKENIZER.convert_tokens_to_ids(byte)) for byte in piece
+        ):
             return False
-        matcher.accept(token)
     return bool(matcher.allowed()[STOPS[0] // 8] >> STOPS[0] % 8 & 1)
 
 
@@ -90,6 +99,12 @@ def test_every_run_of_pieces_can_be_copied(words: list[str], data: st.DataObject
     copied = " ".join(words[first : data.draw(st.integers(first, len(words) - 1)) + 1])
     if is_copy(copied, question):
         assert allows(question, {"x": copied}, form)
+
+
+def test_a_character_that_tokens_cut_can_be_copied() -> None:
+    form = learned([("a b", '{"x": "a"}'), ("c d", '{"x": "c d"}')])
+    assert TOKENIZER.tokenize("\U00015014")[-1] == "ĢĶ"  # two of its bytes are one token
+    assert allows("\U00015014 0", {"x": "\U00015014"}, form)
 
 
 def test_labels_that_are_no_copies_stay_labels_and_free_text_stays_free() -> None:

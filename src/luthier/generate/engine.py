@@ -19,6 +19,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
+from luthier.compat.allocation import keep_some_memory
 from luthier.core.errors import DataError, ResourceError
 from luthier.core.hashing import generator
 from luthier.core.types import Completion, FinishReason, Prompt
@@ -58,6 +59,7 @@ def evaluating(model: nn.Module) -> Generator[None]:
     was_training = model.training
     assert isinstance(model, PreTrainedModel | PeftModel)
     model.eval()
+    keep_some_memory()
     try:
         attention = laid_flat(model) if may_lie_flat(model) else decode_attention.used(model)
         with attention, packed_linear.packed(model):

@@ -7,7 +7,7 @@ import torch
 
 from luthier.core.errors import RunFailed
 
-_IN_CACHE = 1 << 18  # logits that are gone over at once on a CPU: a MiB in float32
+_IN_CACHE = 1 << 19  # logits that are gone over at once on a CPU: two MiB in float32
 
 
 def greedy(logits_BV: torch.Tensor) -> torch.Tensor:
@@ -40,10 +40,10 @@ def sampled(
 
 def log_probability(logits_BV: torch.Tensor, tokens_B: torch.Tensor) -> torch.Tensor:
     """Return the logarithm of each row's probability for its token, among the tokens that its logits allow."""
-    # A CPU's cache holds a row in float32 while it is gone over several times, and not a large batch.
-    pieces = (logits_BV,) if logits_BV.is_cuda else logits_BV.split(max(1, _IN_CACHE // logits_BV.shape[1]))
-    norm_B = torch.cat([piece_BV.float().logsumexp(dim=-1) for piece_BV in pieces])
-    return logits_BV.gather(1, tokens_B[:, None])[:, 0].float() - norm_B
+    # A CPU's cache holds some rows in float32 while they are gone over several times, and not a large batch.
+    rows = len(logits_BV) if logits_BV.is_cuda else max(1, _IN_CACHE // logits_BV.shape[1])
+    pieces = zip(logits_BV.split(rows), tokens_B[:, None].split(rows), strict=True)
+    return torch.cat([logits.float().log_softmax(dim=-1).gather(1, tokens) for logits, tokens in pieces])[:, 0]
 
 
 def _check_finite(values_B: torch.Tensor) -> None:
