@@ -129,11 +129,8 @@ def test_the_heads_log_probabilities_and_their_gradients_are_those_of_the_defini
         hidden, weight = (x.clone().requires_grad_() for x in inputs)
         if ours:
             logp_T = head.target_logp(hidden, index_T, target_T, weight, bend)
-        elif bend is head.STRAIGHT:
-            logp_T = reference.target_logp(hidden, index_T, target_T, weight)
         else:
-            logits_TV = bend(hidden[index_T] @ weight.t())
-            logp_T = torch.log_softmax(logits_TV, -1).gather(1, target_T[:, None])[:, 0]
+            logp_T = reference.target_logp(hidden, index_T, target_T, weight, *bend)
         (logp_T.square() * towards_T).sum().backward()
         found.append([logp_T.detach(), hidden.grad, weight.grad])
     for one, other in zip(*found, strict=True):

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 from tiny_training import live_lora, policy_of, random_store, resolved, tiny_model
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 import luthier.starter
 from luthier.core.types import Conversation, Message, Rendered, Row
 from luthier.data.loader import Batch, SequenceStore, micro_batches, padded
 from luthier.data.render import Renderer
+from luthier.models.adapters import train_all
 from luthier.train.objectives.sft import Objective
 from luthier.train.optim import MasterAdamW
-from luthier.train.policy import Policy, answered, mode
+from luthier.train.policy import Policy, answered, bend_of, mode
 
 STARTER = Path(luthier.starter.__file__).parent / "model"
 Gradients = dict[str, torch.Tensor]
@@ -203,3 +204,37 @@ def greedy(model: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
         for _ in range(count):
             tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
     return tokens[len(prompt) :]
+
+
+def other_head(kind: str) -> PreTrainedModel:
+    """A model whose logits are not those that the fused head knows: multiplied by the model, or with a bias."""
+    if kind == "bias":
+        model = tiny_model(vocab_size=96)
+        model.lm_head = torch.nn.Linear(64, 96)
+        return model
+    shape = {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("cohere", **shape, num_key_value_heads=2, logit_scale=0.3, initializer_range=0.3)
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("kind", ["bias", "scale"])
+def test_logits_that_the_head_does_not_know_are_made_by_the_model_itself(kind):
+    store = random_store(6, longest=20, vocab_size=96)
+    alone = other_head(kind)
+    stock_value, _, truth = stock_loss(alone, alone, store)
+    policy = Policy(train_all(other_head(kind)))
+    assert bend_of(policy.stock) is None
+    loss, gradients = ours(policy, store, 100)
+    assert loss == pytest.approx(stock_value, rel=1e-5)
+    assert_same(gradients, truth)
+    (batch,) = micro_batches(store, np.arange(6), 1000, "padded")
+    assert policy.prove(batch)["head_max_difference"] < 1e-5
+    with torch.no_grad():
+        torch.testing.assert_close(policy.target_logp(batch), policy.logp(batch))

@@ -15,7 +15,7 @@ from luthier.core.types import Rendered
 from luthier.data.loader import Layout, SequenceStore, as_tree, micro_batches
 from luthier.kernels import attention
 from luthier.models.adapters import train_all
-from luthier.train.policy import Policy
+from luthier.train.policy import Policy, mode, packable
 from luthier.train.sharing import CALLED, PROVEN, sharing
 
 Gradients = dict[str, torch.Tensor]
@@ -63,7 +63,7 @@ def as_trees(
     policy: Policy, store: SequenceStore, layout: Layout, micro_tokens: int = 100_000
 ) -> tuple[float, Gradients]:
     """Luthier's loss and gradients, a tree at a time."""
-    if layout == "tree":
+    if layout in ("tree", "packed"):
         policy.stock.set_attn_implementation(attention.register())
     policy.model.zero_grad(set_to_none=True)
     total = 0.0
@@ -85,6 +85,9 @@ def assert_same(ours: Gradients, truth: Gradients, bound: float = 1e-4) -> None:
 LAYOUTS = [(family, layout) for family in FAMILIES for layout in {PROVEN[family.partition(",")[0]], "cached_tree"}]
 
 
+WINDOWS_IN_ALL_LAYERS = {"mistral", "phi3"}  # their configs name no types of layers
+
+
 def test_every_family_on_the_list_is_proven_here():
     assert {family.partition(",")[0] for family in FAMILIES} == set(PROVEN) == set(CALLED)
 
@@ -101,6 +104,18 @@ def test_a_tree_has_the_gradients_of_its_rows(family, layout):
         loss, ours = as_trees(Policy(train_all(model)), store, layout)
         assert loss == pytest.approx(truth, rel=1e-5)
         assert_same(ours, stock)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_layers_computed_again_beside_a_cache_have_the_gradients_of_the_rows(family):
+    model = tiny(family)
+    store = rows_of_a_trie(4)
+    _, stock = one_by_one(model, store)
+    policy = Policy(train_all(model))
+    policy.compute_again("cached_tree")
+    with mode(model, training=True):
+        _, ours = as_trees(policy, store, "cached_tree")
+    assert_same(ours, stock)
 
 
 @pytest.mark.parametrize(("family", "layout"), sorted(LAYOUTS))
@@ -121,3 +136,17 @@ def test_without_the_mask_or_the_repeated_cache_the_gradients_are_wrong(family, 
     policy.weighted_nll(replace(batch, tree=replace(batch.tree, segments=(*before, alone)))).backward()
     with pytest.raises(AssertionError):
         assert_same(gradients(policy.model), stock)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_packed_rows_have_their_own_gradients_and_where_a_state_would_leak_none_are_packed(family):
+    model = tiny(family)
+    connected = {"conv", "mamba", "linear_attention", "sliding_attention", "attention"}
+    alone = not connected & set(model.config.to_dict().get("layer_types") or ())
+    assert packable(model.config) == (alone and family not in WINDOWS_IN_ALL_LAYERS)
+    store = rows_of_a_trie(2, num_rows=4)
+    truth, stock = one_by_one(model, store)
+    if packable(model.config):
+        loss, ours = as_trees(Policy(train_all(model)), store, "packed")
+        assert loss == pytest.approx(truth, rel=1e-5)
+        assert_same(ours, stock)

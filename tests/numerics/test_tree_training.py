@@ -192,8 +192,6 @@ def test_sharing_is_refused_by_name_and_reason():
     assert sharing(LlamaConfig(), compiled=True).layouts == ("tree",)
     assert "train.compile" in sharing(tiny("lfm2").config, compiled=True).reason
     assert "train.lora.dropout" in sharing(LlamaConfig(), lora_dropout=0.1).reason
-    assert sharing(LlamaConfig(), checkpointing=True).layouts == ("tree",)
-    assert "gradient_checkpointing" in sharing(tiny("lfm2").config, checkpointing=True).reason
     strange = LlamaConfig(layer_types=["full_attention", "chunked_attention"], num_hidden_layers=2)
     assert "chunked_attention" in sharing(strange).reason
     unknown = LlamaConfig()

@@ -4,15 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from command import needs_starter
+from command import STARTER, needs_starter
 from small_run import rows as tickets
+from tiny_families import tiny
+from transformers import AutoTokenizer
 
-from luthier.config.load import load
+from luthier.config.load import load, with_values
 from luthier.core.errors import SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import create
 from luthier.core.types import JsonValue
+from luthier.models.sizes import kv_bytes, training_memory
+from luthier.recipes.fitting import Ground, Weigher, shape
 from luthier.recipes.job import Job
+from luthier.recipes.layout import heaviest_tree
+from luthier.recipes.pace import first_epoch
 from luthier.recipes.plan import plan_stage
 from luthier.recipes.prepare import read_stage, split_stage
 from luthier.recipes.train import train_stage
@@ -24,6 +30,7 @@ PROMPT = "You sort tickets of a shop into queues. " * 6
 
 def planned(folder: Path, prompt: str, **settings: JsonValue) -> Job:
     """A run of the tickets behind a system prompt, up to its plan."""
+    folder.mkdir(exist_ok=True)
     data = folder / "rows.jsonl"
     system = [{"role": "system", "content": prompt}] if prompt else []
     chats = [
@@ -33,7 +40,7 @@ def planned(folder: Path, prompt: str, **settings: JsonValue) -> Job:
     data.write_text("".join(json.dumps(chat) + "\n" for chat in chats), encoding="utf-8")
     named = {
         "data.path": str(data), "split.near_duplicate": 1, "split.test_rows": 6, "model.dtype": "float32", "threads": 1,
-        "train.steps": 1, **{f"train.{key}": value for key, value in settings.items()},
+        "train.steps": 1, **{key if "." in key else f"train.{key}": value for key, value in settings.items()},
     }  # fmt: skip
     job = Job(create(folder / "run", "layout"), load([], [], named), Voice(quiet=True))  # type: ignore[arg-type]
     read_stage(job, None)
@@ -64,7 +71,7 @@ def test_rows_that_share_little_stay_packed(tmp_path):
 
 
 def test_where_sharing_is_off_the_reason_is_said(tmp_path):
-    job = planned(tmp_path, PROMPT, method="lora", **{"lora.dropout": 0.1})
+    job = planned(tmp_path, PROMPT, method="lora", **{"train.lora.dropout": 0.1})
     assert job.settings.train.layout == "packed"
     assert "train.lora.dropout 0.1" in said(job)
 
@@ -72,10 +79,44 @@ def test_where_sharing_is_off_the_reason_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"layout": "tree", "method": "lora", "lora.dropout": 0.1}, "from row to row"),
-        ({"layout": "cached_tree", "gradient_checkpointing": True}, "use tree"),
+        ({"layout": "tree", "method": "lora", "train.lora.dropout": 0.1}, "from row to row"),
+        ({"layout": "cached_tree", "compile": True}, "use tree"),
     ],
 )
 def test_a_tree_that_is_not_exact_is_refused(tmp_path, settings, reason):
     with pytest.raises(SettingsError, match=reason):
         planned(tmp_path, PROMPT, **settings)
+
+
+@pytest.fixture(scope="module")
+def recurrent(tmp_path_factory) -> str:
+    """A folder with a model that has a convolution below its attention, and the starter's tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "lfm2"
+    tokenizer = AutoTokenizer.from_pretrained(STARTER)
+    tokenizer.save_pretrained(folder)
+    tiny("lfm2", vocab_size=len(tokenizer), max_position_embeddings=1024).save_pretrained(folder)
+    return str(folder)
+
+
+def test_rows_of_a_model_that_would_carry_state_across_them_are_never_packed(tmp_path, recurrent):
+    with pytest.raises(SettingsError, match="leak state across packed rows; use padded"):
+        planned(tmp_path / "asked", PROMPT, layout="packed", **{"model.name": recurrent})
+    assert planned(tmp_path / "open", "", **{"model.name": recurrent}).settings.train.layout == "padded"
+
+
+def test_beside_a_cache_layers_are_computed_again_and_what_the_cache_keeps_is_weighed(tmp_path, recurrent):
+    job = planned(tmp_path, PROMPT, gradient_checkpointing=True, **{"model.name": recurrent})
+    assert job.settings.train.layout == "cached_tree"
+    train_stage(job)
+    (step,) = entries(job.run.metrics)
+    assert step["processed"] < 0.7 * step["tokens"]  # type: ignore[operator]
+    store, sizes, ground = job.training_store, shape(job), Ground(True, 0, "float32")
+    weigher = Weigher(job, store)
+    again, kept = (
+        weigher.memory(with_values(job.settings, {"train.gradient_checkpointing": on}), ground).activations
+        for on in (True, False)
+    )
+    most = heaviest_tree(store, first_epoch(job, store)[:1], job.settings.train.micro_tokens or 0, "cached_tree")
+    assert most.cached > most.positions
+    bare = training_memory(sizes, weigher.num_trained(job.settings), "float32", most.positions, checkpointing=True)
+    assert again == bare.activations + kv_bytes(sizes, "float32", most.cached) < kept

@@ -154,3 +154,29 @@ class Shapes(TorchDispatchMode):
         if "mm" in str(func):
             self.made.add(tuple(out.shape))
         return out
+
+
+class Wide(TorchDispatchMode):
+    """Keeps the tensors of one shape that operations make."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape: tuple[int, ...] = shape
+        self.made: dict[int, torch.Tensor] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.shape == self.shape:
+            self.made[out.untyped_storage().data_ptr()] = out
+        return out
+
+
+def test_the_update_is_added_where_the_layers_output_lies():
+    """PEFT makes the output, the update, the scaled update and their sum."""
+    made = {}
+    for name, model in (("ours", add_lora(tiny_model(), LORA, 0, "tiny", None)), ("theirs", plain_peft(tiny_model()))):
+        layer = model.get_base_model().model.layers[0].mlp.gate_proj
+        with Wide(3, 128) as wide:
+            layer(torch.ones(3, 64))
+        made[name] = len(wide.made)
+    assert made == {"ours": 1, "theirs": 4}

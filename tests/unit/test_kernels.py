@@ -82,31 +82,28 @@ class Largest(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("scoring", [True, False])
-def test_logits_are_held_a_chunk_at_a_time_in_validation_and_in_training(scoring, monkeypatch):
+@pytest.mark.parametrize("use", ["scoring", "linear", "not linear"])
+def test_logits_are_held_a_chunk_at_a_time_in_validation_and_in_training(use, monkeypatch):
     monkeypatch.setattr(head, "_MOST_LOGITS", 2 * head.CHUNK * 96)
     index_T, target_T, weight_T = targets(6 * head.CHUNK, 40, 96, seed=5)
     hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
     with Largest() as seen:
-        if scoring:
+        if use == "scoring":
             head.target_scores(hidden, index_T, target_T, weight)
-        else:
+        elif use == "linear":
             head.weighted_nll(hidden, index_T, target_T, weight_T, weight).backward()
-    assert seen.numbers <= (1 if scoring else 2) * head.CHUNK * 96
+        else:
+            head.target_logp(hidden, index_T, target_T, weight).square().sum().backward()
+    assert seen.numbers <= (1 if use == "scoring" else 2) * head.CHUNK * 96
 
 
 @pytest.mark.parametrize("bend", [head.Bend(4.0), head.Bend(cap=3.0), head.Bend(0.5, 2.0)])
-def test_head_bends_logits_as_plain_torch_does(bend):
+def test_head_bends_logits_as_the_reference_does(bend):
     index_T, target_T, weight_T = targets(600, 40, 96, seed=7)
     results = []
-    for ours in (True, False):
+    for kernel, bent in ((head.weighted_nll, (bend,)), (reference.weighted_nll, bend)):
         hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
-        if ours:
-            loss = head.weighted_nll(hidden, index_T, target_T, weight_T, weight, bend)
-        else:
-            logits = hidden[index_T] @ weight.t() / bend.divisor
-            logits = logits if bend.cap is None else bend.cap * torch.tanh(logits / bend.cap)
-            loss = (torch.nn.functional.cross_entropy(logits, target_T, reduction="none") * weight_T).sum()
+        loss = kernel(hidden, index_T, target_T, weight_T, weight, *bent)
         loss.backward()
         results.append((loss.detach(), hidden.grad, weight.grad))
     for ours, truth in zip(*results, strict=True):
@@ -115,14 +112,47 @@ def test_head_bends_logits_as_plain_torch_does(bend):
     assert -(logp * weight_T).sum().item() == pytest.approx(results[1][0].item(), rel=1e-5)
 
 
+class Products(TorchDispatchMode):
+    """Notes the shapes of what matrix products make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if "mm" in str(func):
+            self.made.append(tuple(out.shape))
+        return out
+
+
+@pytest.mark.parametrize(("linear", "again"), [(True, 0), (False, 2)])
+def test_a_loss_that_is_linear_in_log_probabilities_makes_its_logits_once(linear, again, monkeypatch):
+    """Its gradient is taken in the forward pass, chunk by chunk; for others the backward pass makes each chunk once more."""
+    monkeypatch.setattr(head, "_MOST_LOGITS", head.CHUNK * 96)
+    index_T, target_T, weight_T = targets(2 * head.CHUNK, 40, 96, seed=5)
+    hidden, weight = leaf(40, 16, seed=1), leaf(96, 16, seed=2)
+    with Products() as forward:
+        if linear:
+            loss = head.weighted_nll(hidden, index_T, target_T, weight_T, weight)
+        else:
+            loss = head.target_logp(hidden, index_T, target_T, weight).square().sum()
+    with Products() as backward:
+        loss.backward()
+    chunk = (head.CHUNK, 96)
+    assert (forward.made.count(chunk), backward.made.count(chunk)) == (2, again)
+
+
 @pytest.mark.parametrize(("wants_hidden", "wants_weight"), [(True, False), (False, True)])
-def test_head_gives_only_the_gradients_that_are_asked_for(wants_hidden, wants_weight):
+def test_head_computes_only_the_gradients_that_are_asked_for(wants_hidden, wants_weight):
     hidden, weight = (
         leaf(8, 4, seed=1).detach().requires_grad_(wants_hidden),
         leaf(9, 4, seed=2).detach().requires_grad_(wants_weight),
     )
-    head.weighted_nll(hidden, *targets(5, 8, 9, seed=3), weight).backward()
+    with Products() as products:
+        head.weighted_nll(hidden, *targets(5, 8, 9, seed=3), weight).backward()
     assert (hidden.grad is not None, weight.grad is not None) == (wants_hidden, wants_weight)
+    assert ((5, 4) in products.made, (9, 4) in products.made) == (wants_hidden, wants_weight)
 
 
 def test_head_in_bfloat16_stays_near_float32():

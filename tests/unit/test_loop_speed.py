@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_training import new_run, policy_of, random_sequences, random_store, resolved, tiny_model
 
-from luthier.data.loader import Batch, SequenceStore, as_tree, packed
+from luthier.data.loader import Batch, SequenceStore, as_tree, micro_batches, packed
 from luthier.train.loop import Trainer
 from luthier.train.objectives.sft import Objective
 from luthier.train.policy import Policy
@@ -59,10 +59,11 @@ def test_the_next_step_is_laid_out_while_one_is_computed(tmp_path):
     assert objective.came, "the first step was computed before the second was laid out"
 
 
-def test_gradient_checkpointing_keeps_less_for_the_backward_pass():
+@pytest.mark.parametrize("layout", ["packed", "tree", "cached_tree"])
+def test_gradient_checkpointing_keeps_less_for_the_backward_pass(layout):
     def saved_bytes(checkpointing: bool) -> int:
-        policy = policy_of(tiny_model().train(), resolved(gradient_checkpointing=checkpointing))
-        batch = packed(random_store(6), range(6))
+        policy = policy_of(tiny_model().train(), resolved(layout=layout, gradient_checkpointing=checkpointing))
+        (batch,) = micro_batches(random_store(6, shared=40), np.arange(6), 10_000, layout)
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor

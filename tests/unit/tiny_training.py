@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from luthier.compat.checkpointing import compute_again
 from luthier.config.settings import LoraSettings, TrainSettings
 from luthier.core.rundir import RunDir, create
 from luthier.core.types import JsonObject, Rendered
@@ -47,9 +46,11 @@ def random_sequences(
     return sequences
 
 
-def random_store(num_rows: int, seed: int = 0, *, longest: int = 40, shared: int = 0) -> SequenceStore:
+def random_store(
+    num_rows: int, seed: int = 0, *, longest: int = 40, vocab_size: int = VOCAB, shared: int = 0
+) -> SequenceStore:
     """The same rows as a store."""
-    return SequenceStore(random_sequences(num_rows, seed, longest=longest, shared=shared))
+    return SequenceStore(random_sequences(num_rows, seed, longest=longest, vocab_size=vocab_size, shared=shared))
 
 
 def resolved(**changes: object) -> TrainSettings:
@@ -73,7 +74,7 @@ def policy_of(model: LlamaForCausalLM, settings: TrainSettings, seed: int = 0) -
     if settings.layout in ("packed", "tree"):
         policy.stock.set_attn_implementation(attention.register(compiled=bool(settings.compile)))
     if settings.gradient_checkpointing:
-        compute_again(policy.stock)
+        policy.compute_again(settings.layout or "padded")
     return policy
 
 

@@ -11,10 +11,17 @@ from luthier.core.types import Segment
 
 
 def target_logp(
-    hidden_ND: torch.Tensor, index_T: torch.Tensor, target_T: torch.Tensor, weight_VD: torch.Tensor
+    hidden_ND: torch.Tensor,
+    index_T: torch.Tensor,
+    target_T: torch.Tensor,
+    weight_VD: torch.Tensor,
+    divisor: float = 1.0,
+    cap: float | None = None,
 ) -> torch.Tensor:
-    """Return the log-probability of each target token, float32 of shape T."""
-    logits_TV = (hidden_ND[index_T] @ weight_VD.t()).float()
+    """Return the log-probability of each target token, float32 of shape T; logits are divided, then squashed below `cap`."""
+    logits_TV = (hidden_ND[index_T] @ weight_VD.t()).float() / divisor
+    if cap is not None:
+        logits_TV = cap * torch.tanh(logits_TV / cap)
     return torch.log_softmax(logits_TV, dim=-1).gather(1, target_T[:, None])[:, 0]
 
 
@@ -24,9 +31,11 @@ def weighted_nll(
     target_T: torch.Tensor,
     weight_T: torch.Tensor,
     weight_VD: torch.Tensor,
+    divisor: float = 1.0,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """Return the sum over targets of weight times negative log-probability, a float32 scalar."""
-    return -(target_logp(hidden_ND, index_T, target_T, weight_VD) * weight_T).sum()
+    return -(target_logp(hidden_ND, index_T, target_T, weight_VD, divisor, cap) * weight_T).sum()
 
 
 def tree_attention(

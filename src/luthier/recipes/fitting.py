@@ -14,9 +14,9 @@ from luthier.core.types import JsonObject
 from luthier.data.loader import TREES, Layout, SequenceStore, heaviest
 from luthier.data.replay import mixed_steps
 from luthier.kernels import attention
-from luthier.models.sizes import Memory, Shape, heap_bytes, lora_weights, shape_of, training_memory
+from luthier.models.sizes import Memory, Shape, heap_bytes, kv_bytes, lora_weights, shape_of, training_memory
 from luthier.recipes.job import DTYPES, Job
-from luthier.recipes.layout import heaviest_tree, possible_sharing, unshared_layout
+from luthier.recipes.layout import Heaviest, heaviest_tree, possible_sharing, unshared_layout
 from luthier.train.clock import memory_bytes
 from luthier.train.world import world
 
@@ -77,7 +77,7 @@ class Weigher:
 
     def __init__(self, job: Job, store: SequenceStore) -> None:
         self._job, self._store, self._shape = job, store, shape(job)
-        self._seen: dict[tuple[Layout, int, int], tuple[int, int]] = {}
+        self._seen: dict[tuple[Layout, int, int], Heaviest] = {}
 
     @property
     def longest(self) -> int:
@@ -90,12 +90,15 @@ class Weigher:
         assert train.micro_tokens and train.lora.rank and train.layout and train.steps
         layout = layout_under(self._job, settings)
         kept = attention.LONGEST_SHORT.get(DTYPES[ground.dtype], 0) if layout == "packed" and ground.on_cpu else 0
-        positions, squares = self._heaviest(layout, train.micro_tokens, kept)
+        most = self._heaviest(layout, train.micro_tokens, kept)
         memory = training_memory(
-            self._shape, self.num_trained(settings), ground.dtype, positions, checkpointing=bool(train.gradient_checkpointing),
-            score_elements=squares, optimizer=train.optimizer,
+            self._shape, self.num_trained(settings), ground.dtype, most.positions, checkpointing=bool(train.gradient_checkpointing),
+            score_elements=most.scores, optimizer=train.optimizer,
         )  # fmt: skip
-        heap = heap_bytes(self._shape, ground.dtype, positions, train.steps)
+        if train.gradient_checkpointing:  # what layers left in caches is kept where all else is computed again
+            kept_caches = kv_bytes(self._shape, ground.dtype, most.cached)
+            memory = memory._replace(activations=memory.activations + kept_caches)
+        heap = heap_bytes(self._shape, ground.dtype, most.positions, train.steps)
         return memory._replace(rest=heap if ground.on_cpu else 0)
 
     def num_trained(self, settings: Settings) -> int:
@@ -110,7 +113,7 @@ class Weigher:
             if self.memory(with_values(settings, way.settings), ground).total <= ground.free_bytes:
                 yield way
 
-    def _heaviest(self, layout: Layout, micro_tokens: int, longest_kept: int) -> tuple[int, int]:
+    def _heaviest(self, layout: Layout, micro_tokens: int, longest_kept: int) -> Heaviest:
         key = (layout, micro_tokens, longest_kept)
         if key not in self._seen:
             train, store = self._job.settings.train, self._store
@@ -124,7 +127,7 @@ class Weigher:
             else:
                 weighed = [heaviest(store.lengths[step], micro_tokens, layout, longest_kept) for step in steps]
                 positions, squares = (max(figures) for figures in zip(*weighed, strict=True))
-                self._seen[key] = (positions, squares)
+                self._seen[key] = Heaviest(positions, squares)
         return self._seen[key]
 
 
@@ -166,7 +169,7 @@ def fit(job: Job, store: SequenceStore, leeway: Leeway, ground: Ground) -> Memor
 
 
 def layout_under(job: Job, settings: Settings) -> Layout:
-    """Return the layout of these settings, or the one without sharing where their activations are computed again."""
+    """Return the layout of these settings, or the one without sharing where they would make it inexact (a way to LoRA with dropout)."""
     layout = settings.train.layout
     assert layout
     if layout not in TREES or layout in possible_sharing(job, settings).layouts:

@@ -16,7 +16,6 @@ import torch
 from peft import PeftModel
 from transformers import LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from luthier.compat.checkpointing import compute_again
 from luthier.config.load import dump, with_values
 from luthier.config.settings import Settings
 from luthier.core.errors import RunFailed
@@ -260,7 +259,7 @@ class Job(Desk):
         if train.layout in ("packed", "tree"):
             policy.stock.set_attn_implementation(attention.register(compiled=bool(train.compile)))
         if train.gradient_checkpointing:
-            compute_again(policy.stock)
+            policy.compute_again(train.layout or "padded")
             policy.model.train()
         return policy
 

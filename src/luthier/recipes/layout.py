@@ -1,5 +1,7 @@
 """How the rows of a micro-batch lie: chosen by what the model allows and what its data saves, and said aloud."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from luthier.config.settings import Settings
@@ -50,7 +52,6 @@ def possible_sharing(job: Job, settings: Settings) -> Sharing:
     return sharing(
         job.model_config,
         lora_dropout=train.lora.dropout if train.method == "lora" else 0.0,
-        checkpointing=bool(train.gradient_checkpointing),
         compiled=bool(train.compile),
     )
 
@@ -76,9 +77,17 @@ def batch_to_prove(store: SequenceStore, indices: np.ndarray, layout: Layout) ->
     return next((tree for tree in trees if len(tree.places) > 2), as_tree(store, rows[:2], layout))
 
 
-def heaviest_tree(store: SequenceStore, steps: list[np.ndarray], micro_tokens: int, layout: Layout) -> tuple[int, int]:
-    """Return the most positions of one tree of these steps, and the most scores that attention keeps of one for a head."""
-    positions = scores = 0
+class Heaviest(NamedTuple):
+    """The most that one micro-batch holds: positions, scores that attention keeps for a head, and tokens in repeated caches."""
+
+    positions: int
+    scores: int
+    cached: int = 0
+
+
+def heaviest_tree(store: SequenceStore, steps: list[np.ndarray], micro_tokens: int, layout: Layout) -> Heaviest:
+    """Return the most that one tree of these steps holds."""
+    positions = scores = cached = 0
     for step in steps:
         for batch in micro_batches(store, step, micro_tokens, layout):
             assert batch.tree is not None
@@ -89,7 +98,8 @@ def heaviest_tree(store: SequenceStore, steps: list[np.ndarray], micro_tokens: i
             else:
                 repeated = sum(segment.depth for segment in batch.tree.segments)
                 positions = max(positions, batch.num_positions + repeated // _CACHED_PER_POSITION)
-    return positions, scores
+                cached = max(cached, batch.num_positions + repeated)
+    return Heaviest(positions, scores, cached)
 
 
 def _chosen(job: Job, store: SequenceStore, possible: Sharing) -> Layout:

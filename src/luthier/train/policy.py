@@ -14,11 +14,13 @@ import torch
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 from luthier.compat.cache_argument import with_cache
+from luthier.compat.checkpointing import compute_again
 from luthier.compat.compile_cache import own_compile_cache
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.groups import AnswerTargets
-from luthier.data.loader import Batch
-from luthier.kernels import attention, branching, gpu_attention, head, tree_attention
+from luthier.data.loader import Batch, Layout
+from luthier.kernels import again, attention, branching, gpu_attention, head, tree_attention
+from luthier.train.sharing import PROVEN
 
 _Inputs = dict[
     str,
@@ -55,6 +57,13 @@ class Policy:
     def device(self) -> torch.device:
         """Where the model lies."""
         return self.head.weight.device
+
+    def compute_again(self, layout: Layout) -> None:
+        """Keep no activations inside the layers in training: the backward pass computes them again, beside a cache too."""
+        if layout == "cached_tree":
+            again.compute_again(_layers(self.decoder))
+        else:
+            compute_again(self.stock)
 
     def weighted_nll(self, batch: Batch) -> torch.Tensor:
         """Return the sum over targets of weight times negative log-probability, a float32 scalar with gradients."""
@@ -233,7 +242,7 @@ def _layers(decoder: torch.nn.Module) -> torch.nn.ModuleList:
     layers = getattr(decoder, "layers", None)
     if not isinstance(layers, torch.nn.ModuleList):
         raise ModelError(
-            f"{type(decoder).__name__} has no list of layers to compile one by one; set train.compile=false."
+            f"{type(decoder).__name__} has no list of layers to go over one by one; set train.compile=false and train.gradient_checkpointing=false."
         )
     return layers
 
@@ -260,10 +269,11 @@ def bend_of(model: PreTrainedModel) -> head.Bend | None:
 def packable(config: PreTrainedConfig) -> bool:
     """Tell whether rows may lie one behind another: every layer is full attention, so a mask keeps them apart.
 
-    Recurrent and convolution layers would carry state across rows, and a window is not in our mask.
+    Recurrent and convolution layers would carry state across rows, and a window is not in our mask. Configs that name no types of
+    layers are taken for what they are in models that `train/sharing.py` lists.
     """
     settings = config.get_text_config().to_dict()
     layer_types: Sequence[str] | None = settings.get("layer_types")
     if layer_types:
         return all(layer_type == "full_attention" for layer_type in layer_types)
-    return settings.get("model_type") == "llama"
+    return PROVEN.get(str(settings.get("model_type"))) == "tree" and settings.get("sliding_window") is None

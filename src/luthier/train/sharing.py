@@ -68,9 +68,7 @@ class Sharing:
     reason: str = ""
 
 
-def sharing(
-    config: PreTrainedConfig, *, lora_dropout: float = 0.0, checkpointing: bool = False, compiled: bool = False
-) -> Sharing:
+def sharing(config: PreTrainedConfig, *, lora_dropout: float = 0.0, compiled: bool = False) -> Sharing:
     """Return how a model of this config may share what rows begin with."""
     text = config.get_text_config()
     layout = PROVEN.get(text.model_type)
@@ -85,9 +83,7 @@ def sharing(
     if strange := sorted(set(layers) - _LAYERS[layout]):
         return Sharing((), f"it has layers of type {', '.join(strange)}, for which it is not proven")
     if layout == "tree":
-        return Sharing(("tree",) if checkpointing or compiled else ("tree", "cached_tree"))
-    if checkpointing:
-        return Sharing((), "train.gradient_checkpointing computes layers again without the cache that it needs")
+        return Sharing(("tree",) if compiled else ("tree", "cached_tree"))
     if compiled:
         return Sharing((), "train.compile makes layers for whole rows, not for the cache that it needs")
     return Sharing(("cached_tree",))
