@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_tree_families import as_trees, one_by_one
 from tiny_training import live_lora, policy_of, random_store, resolved, tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
@@ -234,6 +235,14 @@ def test_logits_that_the_head_does_not_know_are_made_by_the_model_itself(kind):
     loss, gradients = ours(policy, store, 100)
     assert loss == pytest.approx(stock_value, rel=1e-5)
     assert_same(gradients, truth)
+    for layout in ("tree", "cached_tree") if kind == "bias" else ():
+        shared = random_store(5, longest=20, vocab_size=96, shared=40)
+        value, alone_gradients = one_by_one(alone, shared)
+        policy.stock.set_attn_implementation("eager")
+        loss, gradients = as_trees(policy, shared, layout)
+        assert loss == pytest.approx(value, rel=1e-5)
+        assert_same(gradients, alone_gradients, bound=1e-4)
+    policy.stock.set_attn_implementation("sdpa")
     (batch,) = micro_batches(store, np.arange(6), 1000, "padded")
     assert policy.prove(batch)["head_max_difference"] < 1e-5
     with torch.no_grad():

@@ -194,6 +194,8 @@ def test_sharing_is_refused_by_name_and_reason():
     assert "train.lora.dropout" in sharing(LlamaConfig(), lora_dropout=0.1).reason
     strange = LlamaConfig(layer_types=["full_attention", "chunked_attention"], num_hidden_layers=2)
     assert "chunked_attention" in sharing(strange).reason
+    both_ways = tiny("gemma3_text", use_bidirectional_attention=True).config
+    assert "see those behind them" in sharing(both_ways).reason
     unknown = LlamaConfig()
     unknown.model_type = "gpt2"
     assert sharing(unknown).layouts == () and "gpt2 is not among" in sharing(unknown).reason

@@ -104,6 +104,11 @@ def test_rows_of_a_model_that_would_carry_state_across_them_are_never_packed(tmp
     assert planned(tmp_path / "open", "", **{"model.name": recurrent}).settings.train.layout == "padded"
 
 
+def test_a_flattened_tree_of_a_model_whose_layers_hand_on_more_than_attention_is_refused(tmp_path, recurrent):
+    with pytest.raises(SettingsError, match="not proven along a flattened tree; use cached_tree"):
+        planned(tmp_path, PROMPT, layout="tree", **{"model.name": recurrent})
+
+
 def test_beside_a_cache_layers_are_computed_again_and_what_the_cache_keeps_is_weighed(tmp_path, recurrent):
     job = planned(tmp_path, PROMPT, gradient_checkpointing=True, **{"model.name": recurrent})
     assert job.settings.train.layout == "cached_tree"

@@ -220,6 +220,13 @@ def test_packed_attention_refuses_what_it_does_not_compute(given):
         attention.packed_attention(torch.nn.Module(), query, query, query, None, runs=((1, 6),), **given)
 
 
+def test_packed_attention_refuses_to_go_on_from_a_cache():
+    """Its rows begin with their first token: keys from before would be seen as if they stood at the end."""
+    key = torch.zeros(1, 4, 9, 8)
+    with pytest.raises(AssertionError, match="no cache"):
+        attention.packed_attention(torch.nn.Module(), key[:, :, :6], key, key, None)
+
+
 @pytest.mark.parametrize("lay", [padded, packed])
 def test_alone_takes_every_sequence_out_as_it_was(lay):
     store = random_store(4, seed=3)

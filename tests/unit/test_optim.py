@@ -46,6 +46,16 @@ def test_equals_torch_adamw_in_float32(weight_decay):
         torch.testing.assert_close(parameter, theirs[name], rtol=1e-6, atol=1e-7)
 
 
+def test_all_weights_are_moved_in_one_fused_call():
+    trained = parameters()
+    ours = MasterAdamW(trained, resolved(clip=0.0))
+    give_gradients(trained, 0)
+    with torch.profiler.profile() as profile:
+        ours.step(0.01)
+    calls = [event.name for event in profile.events() if event.name == "aten::_fused_adamw_"]
+    assert len(calls) == 2, "matrices and vectors, which decay differently"
+
+
 def test_bfloat16_weights_move_where_pure_bfloat16_would_not():
     """An update of 1/10,000 of a weight is below bfloat16's last bit; in the master it adds up."""
     pure = torch.nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))

@@ -89,6 +89,15 @@ def test_trees_keep_every_row_within_the_budget(seed, micro_tokens, layout):
         assert batch.num_positions <= micro_tokens or len(batch.rows) == 1
 
 
+def test_rows_of_one_beginning_come_into_one_micro_batch():
+    """Where a step's budget holds the rows of one prompt, each prompt is computed once, whatever the order of the rows."""
+    store = answers_and_prompts(3, 6)
+    order = np.random.default_rng(1).permutation(len(store))
+    batches = list(micro_batches(store, order, 240, "tree"))
+    assert [set(batch.rows) for batch in batches] == [{row} for row in dict.fromkeys(b.rows[0] for b in batches)]
+    assert len(batches) == 3 and sum(batch.num_positions for batch in batches) == 3 * (64 + 6 * 16)
+
+
 def test_a_shared_beginning_lies_there_once_and_a_short_one_does_not_branch():
     store = random_store(10, shared=40)
     batch = as_tree(store, range(10))

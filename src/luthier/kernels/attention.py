@@ -81,6 +81,7 @@ def packed_attention(
     but in a tree. `unused` are the interface's arguments for other implementations (position ids and the like).
     """
     assert attention_mask is None, "packed attention takes no mask"
+    assert key_1HNE.shape[2] == query_1HNE.shape[2], "packed attention goes on from no cache"
     if softcap is not None or s_aux is not None or (sliding_window is not None and blocks is None):
         raise ModelError(
             "this model's attention caps scores, has a window or a sink, which packed rows do not; use train.layout=padded."
