@@ -125,3 +125,14 @@ def test_beside_a_cache_layers_are_computed_again_and_what_the_cache_keeps_is_we
     assert most.cached > most.positions
     bare = training_memory(sizes, weigher.num_trained(job.settings), "float32", most.positions, checkpointing=True)
     assert again == bare.activations + kv_bytes(sizes, "float32", most.cached) < kept
+
+
+def test_a_model_that_caps_its_scores_is_planned_and_trained_as_a_tree(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(STARTER)
+    tokenizer.save_pretrained(tmp_path / "gemma2")
+    tiny("gemma2", vocab_size=len(tokenizer), max_position_embeddings=1024).save_pretrained(tmp_path / "gemma2")
+    job = planned(tmp_path, PROMPT, **{"model.name": str(tmp_path / "gemma2")})
+    assert job.settings.train.layout == "cached_tree"
+    assert job.plan["head_max_difference"] <= job.plan["head_bound"]  # type: ignore[operator]
+    train_stage(job)
+    assert len(list(entries(job.run.metrics))) == 1

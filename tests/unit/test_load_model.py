@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_chat import CHATML, byte_tokenizer
+from tiny_families import FAMILIES, tiny
 from tiny_training import tiny_model
 from transformers import LlamaForCausalLM
 
@@ -47,6 +48,18 @@ def test_the_weights_are_those_of_the_folder_in_the_type_asked_for(saved, dtype)
     for (name, ours), (_, theirs) in zip(model.named_parameters(), truth.named_parameters(), strict=True):
         assert ours.dtype == dtype
         assert torch.equal(ours, theirs.to(dtype)), name
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_is_loaded_with_an_attention_that_gives_its_logits(family, tmp_path):
+    """Not all have torch's own attention: capped scores and sinks are computed by transformers' eager one alone."""
+    truth = tiny(family)
+    truth.save_pretrained(tmp_path)
+    model = load_model(found(tmp_path), torch.float32)
+    assert model.config._attn_implementation == ("eager" if family in ("gemma2", "gpt_oss") else "sdpa")
+    tokens = torch.arange(3, 43)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens).logits, truth(tokens).logits, rtol=1e-3, atol=1e-4)
 
 
 def test_tokenizer_template_context_and_stop_tokens_come_along(folder):

@@ -93,14 +93,13 @@ def load_config(folder: ModelFolder) -> PreTrainedConfig:
 
 
 def load_model(folder: ModelFolder, dtype: torch.dtype, device: str = "cpu") -> PreTrainedModel:
-    """Load the weights in `dtype` onto `device`, ready for training or inference.
+    """Load the weights in `dtype` onto `device`, ready for training or inference, with the attention that the model takes by itself.
 
     Raises ModelError where transformers would fill a weight that is not there with random numbers.
     """
     try:
         model, report = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            folder.path, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True,
-            local_files_only=True, output_loading_info=True,
+            folder.path, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True, output_loading_info=True,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the model {folder.name} in {folder.path} cannot be loaded: {error}") from error

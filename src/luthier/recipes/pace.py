@@ -188,9 +188,7 @@ def _shallow(job: Job, layers: int) -> PreTrainedModel:
     if init is not None:
         small = init.model_copy(update={"num_hidden_layers": layers})
         return random_model(small, job.tokenizer, job.settings.seed, job.dtype, job.device)
-    model = AutoModelForCausalLM.from_config(
-        shallow_config(job.model_config, layers), dtype=job.dtype, attn_implementation="sdpa"
-    )
+    model = AutoModelForCausalLM.from_config(shallow_config(job.model_config, layers), dtype=job.dtype)
     return torch.nn.Module.to(model, job.device)  # type: ignore[return-value]
 
 
