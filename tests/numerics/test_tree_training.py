@@ -152,7 +152,7 @@ def test_rounding_passes_the_proof_in_half_precision_and_a_token_that_nobody_see
     answers = ["order 48213, parcel is late", "order 77120, wrong colour sent", "order 10944, money back please"]
     store = SequenceStore([_whole(words.encode(f"{prompt} Said: {text}. JSON: {{{text}}}")) for text in answers])
     batch = as_tree(store, range(3))
-    assert policy.prove(batch)["head_mean_difference"] > 1e-3
+    assert policy.prove(batch)["head_mean_difference"] < 1e-2
     states = policy._states
     for wrong in (orphan, adopted):
         policy._states = lambda some, wrong=wrong: states(a_wrong(some, wrong) if some.tree else some)
