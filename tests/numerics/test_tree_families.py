@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_families import FAMILIES, VOCAB, tiny
+from tiny_families import FAMILIES, VOCAB, tiny, tiny_seeing
 from transformers import PreTrainedModel
 
 from luthier.core.types import Rendered
@@ -113,6 +113,7 @@ def test_layers_computed_again_beside_a_cache_have_the_gradients_of_the_rows(fam
     _, stock = one_by_one(model, store)
     policy = Policy(train_all(model))
     policy.compute_again("cached_tree")
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")  # as models are loaded
     with mode(model, training=True):
         _, ours = as_trees(policy, store, "cached_tree")
     assert_same(ours, stock)
@@ -150,3 +151,14 @@ def test_packed_rows_have_their_own_gradients_and_where_a_state_would_leak_none_
         loss, ours = as_trees(Policy(train_all(model)), store, "packed")
         assert loss == pytest.approx(truth, rel=1e-5)
         assert_same(ours, stock)
+
+
+@pytest.mark.parametrize("layout", ["tree", "cached_tree"])
+def test_a_model_that_sees_too_shares_text_as_one_that_only_reads(layout):
+    model = train_all(tiny_seeing())
+    store = rows_of_a_trie(0, num_rows=4)
+    truth, stock = one_by_one(model, store)
+    with mode(model, training=True):
+        loss, ours = as_trees(Policy(model), store, layout)
+    assert loss == pytest.approx(truth, rel=1e-5)
+    assert_same(ours, stock)

@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from tiny_families import tiny_seeing
 from tiny_training import live_lora, random_store, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -14,7 +16,7 @@ from luthier.config.settings import LoraSettings
 from luthier.data.loader import padded
 from luthier.kernels import reference
 from luthier.kernels.adapted import adapted_linear
-from luthier.models.adapters import AdaptedLinear, add_lora
+from luthier.models.adapters import AdaptedLinear, add_lora, beside_the_text, train_all
 from luthier.train.policy import Policy
 
 LORA = LoraSettings(rank=4, alpha=8)
@@ -180,3 +182,19 @@ def test_the_update_is_added_where_the_layers_output_lies():
             layer(torch.ones(3, 64))
         made[name] = len(wide.made)
     assert made == {"ours": 1, "theirs": 4}
+
+
+@pytest.mark.parametrize("targets", [("all-linear",), ("q_proj",)])
+def test_parts_that_see_are_never_trained(targets, tmp_path):
+    """Text gives them no gradient: adapters there would be dead weight, which servers refuse."""
+    seeing = tiny_seeing()
+    assert beside_the_text(seeing) == ["model.vision_tower", "model.multi_modal_projector"]
+    assert beside_the_text(tiny_model()) == []
+    trained = [name for name, p in train_all(seeing).named_parameters() if p.requires_grad]
+    assert trained and not any("vision" in name or "multi_modal" in name for name in trained)
+    adapted = add_lora(seeing, LORA.model_copy(update={"targets": targets}), 0, "tiny", None)
+    adapted.save_pretrained(str(tmp_path))
+    written = list(load_file(tmp_path / "adapter_model.safetensors"))
+    assert written and all("language_model" in name for name in written)
+    read = PeftModel.from_pretrained(tiny_seeing(), str(tmp_path))
+    assert {name for name, _ in read.named_parameters()} == {name for name, _ in adapted.named_parameters()}

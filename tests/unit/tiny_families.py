@@ -46,6 +46,23 @@ FAMILIES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
+def tiny_seeing() -> PreTrainedModel:
+    """The tiny Gemma 3 as it is published from 4B on: beside a part that sees."""
+    eyes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    text = tiny("gemma3_text").config.to_dict()
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("gemma3", text_config=text, vision_config=eyes, mm_tokens_per_image=4)
+    ).eval()
+
+
 def tiny(family: str, seed: int = 0, **changes: object) -> PreTrainedModel:
     """Make the family's tiny model, in inference mode; every weight differs from its neutral start."""
     config = AutoConfig.for_model(family.partition(",")[0], **(_SHAPE | FAMILIES[family] | changes))

@@ -3,6 +3,8 @@
 PEFT adds the low-rank layers, names them, reads and writes them; how one is computed in training is ours.
 """
 
+import re
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as PeftLinear
@@ -45,9 +47,10 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int, base: st
     """Freeze the model and add LoRA layers (Hu et al. 2021) whose weights have the model's own type."""
     assert settings.rank and settings.alpha
     targets = "all-linear" if settings.targets == ("all-linear",) else list(settings.targets)
+    beside = "|".join(f"{re.escape(part)}[.].*" for part in beside_the_text(model))
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType] - peft takes floats too
-        lora_dropout=settings.dropout, target_modules=targets,
+        lora_dropout=settings.dropout, target_modules=targets, exclude_modules=beside or None,
         task_type="CAUSAL_LM", revision=revision,
     )  # fmt: skip
     config._register_custom_module({torch.nn.Linear: AdaptedLinear})
@@ -69,8 +72,23 @@ def _linear_layers(model: PreTrainedModel) -> list[str]:
 
 
 def train_all(model: PreTrainedModel) -> PreTrainedModel:
-    """Make every weight of the model trainable."""
-    return model.requires_grad_(True)
+    """Make every weight of the model trainable through which text goes."""
+    model.requires_grad_(True)
+    for part in beside_the_text(model):
+        model.get_submodule(part).requires_grad_(False)
+    return model
+
+
+def beside_the_text(model: PreTrainedModel) -> list[str]:
+    """Name the parts of a model that also sees or hears through which no text goes: training text gives them no gradient."""
+    decoder = model.get_decoder()
+    path = next(name for name, module in model.named_modules() if module is decoder).split(".")
+    found = []
+    for depth in range(1, len(path)):
+        above = ".".join(path[:depth])
+        children = model.get_submodule(above).named_children()
+        found += [f"{above}.{name}" for name, _ in children if name != path[depth]]
+    return found
 
 
 def num_trained(model: torch.nn.Module) -> int:
