@@ -11,9 +11,11 @@ from jinja2 import TemplateError
 from tiny_chat import CHATML, byte_tokenizer
 
 from luthier.core.errors import ModelError
-from luthier.core.types import JsonObject
-from luthier.data.asked import Asked
+from luthier.core.types import Conversation, JsonObject, Message, Row
+from luthier.data.asked import Asked, BeyondLimits
+from luthier.data.render import Renderer, render_all
 from luthier.generate.templating import LONGEST_TEXT, Templates
+from luthier.generate.wire import error_as_json, error_from_json
 
 MESSAGES: list[JsonObject] = [{"role": "user", "content": "Hello \u00e9\ue000"}]
 SECONDS = 2.0
@@ -79,6 +81,39 @@ def test_a_template_without_end_ends_within_its_limits_and_the_next_conversation
     assert time.monotonic() - since < 30
     assert templates(asked("Hello")) == ["fine"]
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 3 << 20  # in KiB
+
+
+def rows(*questions: str) -> list[Row]:
+    contents = [Conversation((Message("user", one), Message("assistant", "yes"))) for one in questions]
+    return [Row(f"id-{line}", "rows.jsonl", line, line, one) for line, one in enumerate(contents, start=1)]
+
+
+@pytest.mark.parametrize("objective", ["sft", "text"])
+def test_the_row_for_which_a_template_does_not_end_is_named(rendering, objective):
+    hostile = "{% if messages[0].content == 'attack' %}" + ENDLESS + "{% endif %}" + CHATML
+    renderer = Renderer(byte_tokenizer(hostile), max_length=200, rendering=rendering(hostile, 0.3))
+    with pytest.raises(ModelError) as raised:
+        list(render_all(rows("one", "two", "attack", "four"), renderer, objective))
+    said = str(raised.value)
+    assert said.startswith("rows.jsonl:3 (row id-3): the model's chat template goes beyond its limits (0.3 s")
+    assert "it took too long" in said and said.endswith("Or leave out this row, or make it shorter.")
+    assert all(isinstance(result, list) for _, result in render_all(rows("one", "two", "four"), renderer, objective))
+
+
+def test_a_row_is_named_too_where_only_what_is_left_of_it_after_a_cut_keeps_a_template_busy(rendering):
+    hostile = "{% if messages[0].content == 'shorter' %}" + ENDLESS + "{% endif %}" + CHATML
+    options = {"max_length": 120, "truncate": "start", "rendering": rendering(hostile, 0.3)}
+    (short,) = rows("shorter")
+    assert isinstance(short.content, Conversation)
+    long = (Message("user", "long " * 40), Message("assistant", "yes"), *short.content.messages)
+    given = [*rows("one"), Row("id-2", "rows.jsonl", 2, 2, Conversation(long))]
+    with pytest.raises(ModelError, match=r"^rows.jsonl:2 \(row id-2\): the model's chat template goes beyond"):
+        list(render_all(given, Renderer(byte_tokenizer(hostile), **options), "sft"))
+
+
+def test_a_template_beyond_its_limits_is_a_fault_of_the_model_to_whoever_asks_the_engine():
+    told = error_from_json(error_as_json(BeyondLimits("too long")))
+    assert type(told) is ModelError and str(told) == "too long"
 
 
 ATTACKS = [

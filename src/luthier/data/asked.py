@@ -9,9 +9,14 @@ from typing import NamedTuple
 
 from jinja2 import TemplateError
 
+from luthier.core.errors import ModelError
 from luthier.core.types import JsonObject
 
 REFUSALS = (TemplateError, TypeError, KeyError, ValueError)
+
+
+class BeyondLimits(ModelError):
+    """The chat template takes more time, memory or text for a conversation than it is allowed."""
 
 
 class Asked(NamedTuple):

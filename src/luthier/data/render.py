@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from luthier.core.types import Content, Conversation, JsonObject, Message, Preference, Rendered, Row, Text
-from luthier.data.asked import Rendering
+from luthier.data.asked import BeyondLimits, Rendering
 from luthier.data.problems import RowProblem
 from luthier.data.template import ChatTemplate
 from luthier.data.turns import Segment, Turn
@@ -94,12 +94,19 @@ class Renderer:
         return result
 
     def render_many(self, rows: Sequence[Row], objective: Objective) -> list[list[Rendered] | RowProblem]:
-        """Render rows together: their texts are made in one go and encoded in one batch; a problem stands in its row's place."""
-        drafts = self._drafts([row.content for row in rows], objective)
+        """Render rows together: their texts are made in one go and encoded in one batch; a problem stands in its row's place.
+
+        Raises BeyondLimits, which names the row, where the chat template takes more for one than it is allowed.
+        """
         try:
+            drafts = self._drafts([row.content for row in rows], objective)
             tokens = self._encode([draft for draft in drafts if isinstance(draft, _Draft)])
-        except RowProblem as problem:
-            return [problem] if len(rows) == 1 else [self.render_many([row], objective)[0] for row in rows]
+        except (RowProblem, BeyondLimits) as problem:
+            if len(rows) > 1:
+                return [self.render_many([row], objective)[0] for row in rows]
+            if isinstance(problem, BeyondLimits):
+                raise _naming(rows[0], problem) from problem
+            return [problem]
         return [self._finish(row, draft, tokens) for row, draft in zip(rows, drafts)]
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> list[int]:
@@ -159,6 +166,8 @@ class Renderer:
             return self._checked(row, self._sequences(row, draft, tokens))
         except RowProblem as problem:
             return problem
+        except BeyondLimits as problem:  # a row that is cut is rendered again
+            raise _naming(row, problem) from problem
 
     def _sequences(self, row: Row, draft: _Draft, tokens: _Tokens) -> list[_Sequence]:
         if draft.segments:
@@ -273,6 +282,10 @@ def render_all(
     waiting = iter(rows)
     while chunk := list(islice(waiting, _ROWS_AT_ONCE)):
         yield from zip(chunk, renderer.render_many(chunk, objective))
+
+
+def _naming(row: Row, problem: BeyondLimits) -> BeyondLimits:
+    return BeyondLimits(f"{row.file}:{row.line} (row {row.id}): {problem} Or leave out this row, or make it shorter.")
 
 
 def _join(turns: Sequence[Turn], tokens: _Tokens) -> list[_Sequence]:

@@ -19,8 +19,7 @@ from typing import BinaryIO, NoReturn
 
 from jinja2 import TemplateError
 
-from luthier.core.errors import ModelError
-from luthier.data.asked import Asked, rendered
+from luthier.data.asked import Asked, BeyondLimits, rendered
 
 SECONDS = 1.0
 MORE_BYTES = 256 << 20
@@ -60,7 +59,7 @@ class Templates:
     def __call__(self, many: Sequence[Asked]) -> list[str | TemplateError]:
         """Return each text, or a TemplateError for a conversation that the template refuses.
 
-        Raises ModelError for a template that goes beyond its limits.
+        Raises BeyondLimits for a template that takes more than it may; it does not tell for which conversation.
         """
         return [text for message in _messages(many) for text in self._rendered(message)]
 
@@ -76,7 +75,7 @@ class Templates:
             return text
         if kind == "refused":
             return TemplateError(text)
-        raise ModelError(
+        raise BeyondLimits(
             f"the model's chat template goes beyond its limits ({self._seconds:g} s, {MORE_BYTES >> 20} MB, "
             f"{LONGEST_TEXT:,} characters): {text}. Put another template into the model's folder."
         )

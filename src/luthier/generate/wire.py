@@ -62,8 +62,9 @@ def read_lines(pipe: IO[bytes]) -> Iterator[JsonObject]:
 
 
 def error_as_json(error: LuthierError) -> JsonObject:
-    """Write an error with its kind, so that the other side can raise the same."""
-    return {"kind": type(error).__name__, "message": str(error)}
+    """Write an error with the nearest of its kinds that may travel, so that the other side can raise the same."""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    return {"kind": next((kind for kind in kinds if kind in _KINDS), kinds[0]), "message": str(error)}
 
 
 def error_from_json(value: JsonValue) -> LuthierError:
