@@ -59,6 +59,8 @@ def test_the_forecast_is_the_plan_of_the_run(run, found):
     training, machine = found["training"], found["machines"][0]
     assert training["tokens"] == truth["tokens"] and training["steps"] == truth["steps"]
     assert training["layout"] == "tree" == run.settings.train.layout
+    assert machine["compiling"]["compiled"] is False is run.settings.train.compile
+    assert found["machines"][1]["compiling"] is None and machine["compiling"]["words"] in said(run)
     assert found["data"]["processed_per_token"] == truth["processed_per_token"] < 0.6
     assert training["processed_tokens"] == pytest.approx(truth["processed_per_token"] * truth["tokens"], rel=0.05)
     assert found["model"]["trained_weights"] == pytest.approx(truth["trained_weights"], rel=0.01)

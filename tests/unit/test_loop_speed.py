@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_training import new_run, policy_of, random_sequences, random_store, resolved, tiny_model
+from loops import Killed, killing_at, same
+from tiny_training import new_run, policy_of, random_sequences, random_store, resolved, tiny_model, train
 
 from luthier.data.loader import Batch, SequenceStore, as_tree, micro_batches, packed
 from luthier.train.loop import Trainer
@@ -95,6 +97,39 @@ def test_compiled_layers_keep_the_loss_and_are_compiled_once_for_batches_of_all_
         policy.logp(batch)
     assert losses == pytest.approx(plain, rel=1e-4)
     assert 0 < graphs[1] == graphs[-1]
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_compiled_training_that_was_killed_goes_on_to_the_same_bytes(tmp_path, monkeypatch, method):
+    """The process that goes on compiles at another batch than the one that began."""
+    settings = resolved(method=method, compile=True, layout="tree", steps=6)
+    whole, torn = new_run(tmp_path / "whole"), new_run(tmp_path / "torn")
+    for process, (run, last) in enumerate(((whole, None), (torn, 3), (torn, None))):
+        torch._dynamo.reset()
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / f"compiled-{process}"))
+        with nullcontext() if last is None else pytest.raises(Killed):
+            train(run.path, settings, watch=(lambda progress: None) if last is None else killing_at(last), shared=20)
+    same(whole, torn, step=6)
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_compiled_layers_in_bfloat16_are_as_near_to_float32_as_layers_as_they_are(tmp_path, monkeypatch):
+    torch._dynamo.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    batch = as_tree(random_store(8, shared=12), range(8))
+
+    def gradient(dtype: torch.dtype, compiled: bool) -> torch.Tensor:
+        model = tiny_model(dtype=torch.bfloat16).to(dtype).train()
+        policy = policy_of(model, resolved(layout="tree", compile=compiled))
+        policy.weighted_nll(batch).backward()
+        return torch.cat([weight.grad.float().flatten() for weight in model.parameters() if weight.grad is not None])
+
+    truth = gradient(torch.float32, False)
+    plain, ours = ((gradient(torch.bfloat16, compiled) - truth).norm().item() for compiled in (False, True))
+    assert 0 < ours < 1.1 * plain < 0.1 * truth.norm().item()
 
 
 @pytest.mark.nightly

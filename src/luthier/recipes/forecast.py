@@ -23,6 +23,7 @@ from luthier.generate.engine import rows_at_once
 from luthier.kernels import tree_attention
 from luthier.models.flops import Work, step_flops
 from luthier.models.sizes import kv_bytes, packed_bytes
+from luthier.recipes.compiling import Choice, choice, refusal_of
 from luthier.recipes.cross_fit import deal_into_folds
 from luthier.recipes.fitting import SMALLER, Ground, Leeway, Way, Weigher, here, layout_under, shape
 from luthier.recipes.general import general_rows
@@ -132,11 +133,13 @@ class _Forecast:
         if ground.on_cpu:  # where this process stands for the one that will train
             memory, free = memory._replace(rest=memory.rest + self._held), free + self._held
         seconds, basis = self._seconds(way, settings, gpu)
+        compiling = self._compiling(seconds, free - memory.total) if gpu is None else None
         return {
             "machine": place.name, "usable_bytes": free, "memory": memory._asdict(), "memory_bytes": memory.total,
             "fits": way is not None and self._leeway.allows(way), "with": None if way is None else way.settings,
             "advice": SMALLER if way is None else None,
             "seconds": None if seconds is None else round(seconds, 1), "seconds_from": basis,
+            "compiling": None if compiling is None else compiling._asdict(),
             "money": None if seconds is None or place.price is None else round(seconds / 3600 * place.price, 4),
             "price_per_hour": place.price, "source": None if gpu is None else gpu.source,
         }  # type: ignore[dict-item]  # fmt: skip
@@ -151,6 +154,12 @@ class _Forecast:
         pace = self._pace(self._weigher.num_trained(settings))
         held_out = self._job.rendered("validation").store.num_tokens
         return pace.seconds(settings.train, self._tokens, held_out), "measured on a few layers"
+
+    def _compiling(self, seconds: float | None, spare_bytes: int) -> Choice | None:
+        """Return what the plan of a run would choose here; nothing where the settings say it, or the training does not fit."""
+        if seconds is None or self._chosen.train.compile is not None:
+            return None
+        return choice(seconds, refusal_of(self._job, spare_bytes))
 
     def _pace(self, num_trained: int) -> Pace:
         return calibrated(self._job, some_batches(self._job, self._store), num_trained)

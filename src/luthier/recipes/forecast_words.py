@@ -20,6 +20,7 @@ def as_table(found: JsonObject) -> RenderableType:
     for machine in machines:
         table.add_row(*_line(machine, priced))
     advice = [str(machine["advice"]) for machine in machines[:1] if machine["advice"]]
+    advice += [f"{_object(machine['compiling'])['words']} (here)" for machine in machines[:1] if machine["compiling"]]
     if more := _object(found["training"])["trainings_for_the_proof"]:
         advice.append(f"times are those of the model that ships; {more} trainings more prove it, about as long each")
     return Group(

@@ -88,6 +88,19 @@ def some_batches(job: Job, store: SequenceStore) -> list[Batch]:
     return list(islice(all_batches, _MICRO_BATCHES))
 
 
+def foretold_tokens(job: Job, store: SequenceStore) -> int:
+    """Return the tokens of rows that the whole training takes."""
+    steps, epoch = job.settings.train.steps, first_epoch(job, store)
+    assert steps
+    return int(tokens_of(store, epoch) * steps / len(epoch))
+
+
+def foretold_seconds(job: Job, store: SequenceStore, pace: Pace) -> float:
+    """Return the seconds of the whole training at this pace, with its validations and checkpoints."""
+    held_out = job.rendered("validation").store.num_tokens
+    return pace.seconds(job.settings.train, foretold_tokens(job, store), held_out)
+
+
 def measured(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     """Time some micro-batches forward and backward, and forward alone, an update, and a checkpoint."""
     policy, train = job.policy, job.settings.train

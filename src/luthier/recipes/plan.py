@@ -20,13 +20,15 @@ from luthier.data.replay import mixed_steps
 from luthier.kernels.rates import faster_dtype
 from luthier.models import adapters
 from luthier.models.sizes import AVERAGES, Memory
+from luthier.recipes.compiling import resolve_compile
 from luthier.recipes.fitting import Leeway, fit, here, shape
 from luthier.recipes.general import stored
 from luthier.recipes.job import Job, RenderedPart
 from luthier.recipes.layout import batch_to_prove, resolve_layout
 from luthier.recipes.measure import lengths_by_row
-from luthier.recipes.pace import first_batches, first_epoch, measured, some_batches, tokens_of
+from luthier.recipes.pace import Pace, first_batches, first_epoch, foretold_seconds, foretold_tokens
 from luthier.train import rule
+from luthier.train.clock import memory_bytes
 from luthier.train.world import world
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.questions import questions
@@ -46,11 +48,18 @@ def plan_stage(job: Job) -> None:
     leeway = Leeway(train.micro_tokens is None, train.gradient_checkpointing is None)
     resolve_training(job, store)
     resolve_layout(job, store)
-    memory = fit(job, store, leeway, here(job))
+    ground = here(job)
+    memory = fit(job, store, leeway, ground)
+    spare_bytes = ground.free_bytes + memory_bytes() - memory.total
     num_trained = adapters.num_trained(job.policy.model)
     _refuse_small_disk(job, num_trained)
     proof = job.policy.prove(batch_to_prove(store, first_epoch(job, store)[0], layout_of(job)))
-    _write_plan(job, store, memory, num_trained, proof)
+    pace, words = resolve_compile(job, store, num_trained, spare_bytes)
+    _write_plan(job, store, memory, num_trained, pace, proof)
+    job.voice.say(
+        f"plan: about {duration(foretold_seconds(job, store, pace))} of training at {pace.tokens_per_second:,.0f} tokens/s, "
+        f"{memory.total / 2**30:.1f} GiB of memory{words}"
+    )
 
 
 def check_model(job: Job) -> None:
@@ -161,7 +170,7 @@ def resolve_training(job: Job, store: SequenceStore) -> None:
         "train.lora.alpha": train.lora.alpha or 2.0 * (train.lora.rank or choice.rank),
         "train.lr": train.lr or choice.lr * (train.lr_multiplier or 1), "train.epochs": epochs, "train.steps": steps, "train.batch_tokens": batch_tokens,
         "train.micro_tokens": train.micro_tokens or max(min(_MICRO_TOKENS, -(-batch_tokens // world().size)), int(store.lengths.max())),
-        "train.max_length": train.max_length or job.context, "train.compile": bool(train.compile),
+        "train.max_length": train.max_length or job.context,
         "train.weights": train.weights or _weights_that_serve(job),
         "train.validate_every": train.validate_every or max(1, min(steps_per_epoch // 2, steps // 4)),
     })  # fmt: skip
@@ -204,23 +213,17 @@ def layout_of(job: Job) -> Layout:
     return job.settings.train.layout
 
 
-def _write_plan(job: Job, store: SequenceStore, memory: Memory, num_trained: int, proof: Mapping[str, float]) -> None:
-    train, batches = job.settings.train, first_batches(job, store)
-    pace = measured(job, some_batches(job, store), num_trained)
-    first = first_epoch(job, store)
-    steps_per_epoch = len(first)
-    assert train.steps
-    tokens = int(tokens_of(store, first) * train.steps / steps_per_epoch)
-    seconds = pace.seconds(train, tokens, job.rendered("validation").store.num_tokens)
+def _write_plan(
+    job: Job, store: SequenceStore, memory: Memory, num_trained: int, pace: Pace, proof: Mapping[str, float]
+) -> None:
+    train = job.settings.train
     plan: JsonObject = {
-        "seconds": round(seconds, 1), "memory_bytes": memory.total, "memory": memory._asdict(), "steps": train.steps,
-        "steps_per_epoch": steps_per_epoch, "tokens": tokens, "trained_weights": num_trained,
-        "trained_tokens_per_epoch": job.rendered("train").store.num_trained, "processed_per_token": processed_per_token(batches), **pace.as_json(), **proof,
+        "seconds": round(foretold_seconds(job, store, pace), 1), "memory_bytes": memory.total, "memory": memory._asdict(), "steps": train.steps,
+        "steps_per_epoch": len(first_epoch(job, store)), "tokens": foretold_tokens(job, store), "trained_weights": num_trained,
+        "trained_tokens_per_epoch": job.rendered("train").store.num_trained, "processed_per_token": processed_per_token(first_batches(job, store)),
+        **pace.as_json(), **proof,
     }  # fmt: skip
     write_json(job.run.plan, plan)
-    job.voice.say(
-        f"plan: about {duration(seconds)} of training at {pace.tokens_per_second:,.0f} tokens/s, {memory.total / 2**30:.1f} GiB of memory"
-    )
 
 
 def processed_per_token(batches: Sequence[Batch]) -> float:
