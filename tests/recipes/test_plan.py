@@ -22,7 +22,7 @@ from luthier.models.sizes import lora_weights, shape_of
 from luthier.recipes.fitting import Ground, Leeway, Weigher, fit
 from luthier.recipes.forecast import plan
 from luthier.recipes.job import Job
-from luthier.recipes.pace import shallow_config
+from luthier.recipes.pace import more_layers, shallow_config
 from luthier.recipes.train import train_stage
 from luthier.recipes.voice import Voice
 from luthier.train.clock import memory_bytes
@@ -188,3 +188,13 @@ def test_a_shallow_config_keeps_an_entry_for_each_layer_left():
     small = shallow_config(config, 2)
     assert small.num_hidden_layers == 2 and len(small.layer_types) == 2
     assert config.num_hidden_layers == 6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bytes_a_layer", "layers"),
+    [(0.1, 1e6, 30), (1.0, 1e6, 24), (8.0, 1e6, 6), (0.1, 1e8, 10), (0.1, 1e9, 6)],
+)
+def test_as_many_layers_are_timed_as_time_and_memory_allow(seconds, bytes_a_layer, layers):
+    """The more are timed, the less the straight line to all layers magnifies an error: 7 times from 2 and 6 to 30."""
+    assert more_layers(2, 30, seconds, bytes_a_layer) == layers
+    assert more_layers(2, 4, seconds, bytes_a_layer) == 4

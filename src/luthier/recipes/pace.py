@@ -22,15 +22,19 @@ from luthier.data.loader import Batch, SequenceStore, micro_batches
 from luthier.data.replay import mixed_steps
 from luthier.models.load import random_model
 from luthier.models.sizes import AVERAGES
+from luthier.recipes.fitting import shape
 from luthier.recipes.job import Job
 from luthier.recipes.time_left import Between
 from luthier.train import checkpoint
 from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy
 
-_MICRO_BATCHES = 3  # the first warms up
-_LAYERS = (2, 6)
-_UPDATED = 1 << 21
+_MICRO_BATCHES = 9  # at most; the first warms up
+_SECONDS = 2.0  # after which no more micro-batches are timed, but for the second
+_FEW_LAYERS = 2
+# The more layers a plan times, the less the straight line magnifies what a moment adds: as many as take so long, and so many bytes of weights.
+_MORE_SECONDS, _MORE_BYTES = 12.0, 1 << 30
+_UPDATED, _SAVED = 1 << 21, 1 << 23
 
 
 @dataclass(frozen=True)
@@ -113,14 +117,23 @@ def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     whole = job.model_config.get_text_config().num_hidden_layers
     if job.settings.model.init is not None:
         whole = job.settings.model.init.num_hidden_layers
-    few, more = (min(layers, whole) for layers in _LAYERS)
+    few = min(_FEW_LAYERS, whole)
+    started = time.monotonic()
     timed_few = np.array(_timed(job.policy_of(_shallow(job, few)), batches))
+    bytes_a_layer = shape(job).num_weights * torch.finfo(job.dtype).bits / 8 / whole
+    more = more_layers(few, whole, time.monotonic() - started, bytes_a_layer)
     slope = np.zeros(2)
     if more > few:
         slope = (np.array(_timed(job.policy_of(_shallow(job, more)), batches)) - timed_few) / (more - few)
     trained, scored = timed_few + np.maximum(slope, 0) * (whole - few)
     update = update_seconds(num_trained, job.settings.train, torch.device(job.device))
     return Pace(1 / float(trained), 1 / float(scored), update, save_seconds(job, num_trained))
+
+
+def more_layers(few: int, whole: int, seconds: float, bytes_a_layer: float) -> int:
+    """Return how many of a model's layers can be timed too, where a few of them took so many seconds."""
+    most = min(few * _MORE_SECONDS / seconds, _MORE_BYTES / bytes_a_layer)
+    return min(whole, max(3 * few, int(most)))
 
 
 def update_seconds(num_trained: int, train: TrainSettings, device: torch.device) -> float:
@@ -139,8 +152,8 @@ def update_seconds(num_trained: int, train: TrainSettings, device: torch.device)
 
 
 def save_seconds(job: Job, num_trained: int) -> float:
-    """Return the seconds of one checkpoint of all trained weights, from one of at most two million that is written where the run lies."""
-    num = min(num_trained, _UPDATED)
+    """Return the seconds of one checkpoint of all trained weights, from one of at most eight million that is written where the run lies."""
+    num = min(num_trained, _SAVED)
     kept = int(num * (4 + AVERAGES[job.settings.train.optimizer]))
     with TemporaryDirectory(dir=job.run.path, prefix=".tmp-") as folder:
         start = time.monotonic()
@@ -154,33 +167,34 @@ def _timed(policy: Policy, batches: Sequence[Batch]) -> tuple[float, float]:
     Each is gone through once, as in training: on a CPU a batch of a new shape takes longer than one that comes again. A GPU
     has seen all shapes before, since there the first pass over one may compile.
     """
-    timed = batches[1:] or batches
 
-    def train(some: Sequence[Batch]) -> None:
-        for batch in some:
-            policy.weighted_nll(batch).backward()
-            policy.model.zero_grad(set_to_none=True)
+    def train(batch: Batch) -> None:
+        policy.weighted_nll(batch).backward()
+        policy.model.zero_grad(set_to_none=True)
 
-    def score(some: Sequence[Batch]) -> None:
-        for batch in some:
-            policy.scores(batch)
-
-    num_tokens = sum(batch.num_tokens for batch in timed)
     on_gpu = policy.device.type == "cuda"
-    seconds = (_passed(work, batches if on_gpu else batches[:1], timed) for work in (train, score))
-    trained, scored = (passed / num_tokens for passed in seconds)
+    trained, scored = (_seconds_a_token(work, batches, warm_all=on_gpu) for work in (train, policy.scores))
     return trained, scored
 
 
-def _passed(work: Callable[[Sequence[Batch]], None], warming: Sequence[Batch], timed: Sequence[Batch]) -> float:
-    work(warming)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _seconds_a_token(work: Callable[[Batch], object], batches: Sequence[Batch], *, warm_all: bool) -> float:
+    for batch in batches if warm_all else batches[:1]:
+        work(batch)
+    _wait_for_gpu()
     start = time.monotonic()
-    work(timed)
+    num_tokens = passed = 0
+    for number, batch in enumerate(batches[1:] or batches, start=1):
+        work(batch)
+        _wait_for_gpu()
+        num_tokens, passed = num_tokens + batch.num_tokens, time.monotonic() - start
+        if number > 1 and passed > _SECONDS:
+            break
+    return passed / num_tokens
+
+
+def _wait_for_gpu() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.monotonic() - start
 
 
 def _seconds(work: Callable[[], None]) -> float:
@@ -189,8 +203,7 @@ def _seconds(work: Callable[[], None]) -> float:
     for _ in range(3):
         start = time.monotonic()
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        _wait_for_gpu()
         found.append(time.monotonic() - start)
     return min(found[1:])
 
