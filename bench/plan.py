@@ -58,7 +58,7 @@ CASES = (
     Case("the starter, LoRA, tree (SNIPS)", "starter", "lora", "snips", True, 600, 24),
     Case("the starter, full, packed (SNIPS)", "starter", "full", "snips", False, 600, 24),
     Case("the starter, full, tree (SNIPS)", "starter", "full", "snips", True, 600, 24),
-    Case("Llama shape, 135M, LoRA, tree (SNIPS)", "llama-135m", "lora", "snips", True, 90, 4),
+    Case("Llama shape, 135M, LoRA, tree (SNIPS)", "llama-135m", "lora", "snips", True, 200, 10),
     Case("Llama shape, 135M, full, packed (SNIPS)", "llama-135m", "full", "snips", False, 90, 4),
 )
 

@@ -5,7 +5,7 @@ product: on one core of an AMD EPYC, 1,536 x 576 weights in bfloat16 take 1.6 ti
 ones with 4 rows, 1.5 times with 16 and 1.3 times with 32 (bench/packed.py). In bfloat16 the results are the same bits there;
 float32 stays as it is, so that its answers are to the bit those of stock products.
 
-Layers that read the same input, such as an attention's queries, keys and values, are laid out as one: with 32 rows that takes 0.8 to 0.9
+Layers that read the same input, such as an attention's queries, keys and values, are laid out as one: with 32 rows that takes 0.7 to 0.9
 of the time of its parts, since narrow products run at a lower rate. Whichever is called first computes all of them.
 
 The packed copy stands beside the weights, so only models whose linear layers take at most `MOST_BYTES` are packed: a fixed

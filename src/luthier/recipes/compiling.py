@@ -22,7 +22,7 @@ from luthier.recipes.pace import Pace, foretold_seconds, measured, some_batches
 from luthier.train.policy import Policy, mode
 from luthier.train.world import world
 
-# What `python bench/step.py` measured on two cores of an AMD EPYC (docs/performance.md): the lesser gain, the longer first step.
+# What `python bench/step.py` measured on two cores of an AMD EPYC when this was decided (docs/decisions/0009-compiled-layers.md): the lesser gain, the longer first step.
 GAIN = 0.06
 COMPILING_SECONDS = 50.0
 # How many times the seconds that compiling takes must be saved: neither figure is known for the machine and model at hand.
