@@ -1,8 +1,8 @@
 """Answers a second: Luthier's engine against transformers' `generate` in padded batches, at its best batch size.
 
-    python bench/generate.py [--shape 135m|tiny] [--model starter] [--dtype float32] [--rows 32] [--json FILE]
+    python bench/generate.py [--shape 135m|tiny] [--model starter] [--dtype float32] [--rows 32] [--shared 150] [--json FILE]
 
-Prompts share their first 150 tokens and have 20 to 60 of their own; every answer has 48 tokens. The candidates take
+Prompts share their first 150 tokens (`--shared`) and have 20 to 60 of their own; every answer has 48 tokens. The candidates take
 turns in one process and the median of their rounds counts. Random weights of the 135M shape, or a model's own. In
 float32 the greedy answers are compared token by token: where they part, the difference between the reference's two
 best logits at that place is printed, and a difference of 1e-4 or more ends the program with an error. With
@@ -30,7 +30,7 @@ from luthier.generate.engine import Engine
 from luthier.generate.labels import Label, LabelScorer
 from luthier.models.load import find_model, load_model, load_tokenizer
 
-SHARED, NEW = 150, 48
+NEW = 48
 TIE = 1e-4
 SHAPES = {
     "135m": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
@@ -53,10 +53,10 @@ def random_model(shape: str, dtype: torch.dtype) -> PreTrainedModel:
     return LlamaForCausalLM(config).to(dtype).eval()
 
 
-def make_prompts(rows: int, vocabulary: int) -> list[Prompt]:
+def make_prompts(rows: int, vocabulary: int, shared: int = 150) -> list[Prompt]:
     """Prompts that share their first tokens."""
     rng = random.Random(0)
-    head = [rng.randrange(24, vocabulary) for _ in range(SHARED)]
+    head = [rng.randrange(24, vocabulary) for _ in range(shared)]
     tails = [[rng.randrange(24, vocabulary) for _ in range(rng.randint(20, 60))] for _ in range(rows)]
     return [Prompt(str(row), (*head, *tail)) for row, tail in enumerate(tails)]
 
@@ -96,10 +96,10 @@ def differences(
 
 
 def against_transformers(
-    model: PreTrainedModel, rows: int, batches: list[int], timed: Callable[..., dict[str, float]]
+    model: PreTrainedModel, rows: int, shared: int, batches: list[int], timed: Callable[..., dict[str, float]]
 ) -> dict[str, object]:
     """Return answers a second of both, their ratio, and where their answers part."""
-    prompts = make_prompts(rows, model.config.vocab_size)
+    prompts = make_prompts(rows, model.config.vocab_size, shared)
     engine = Engine(model, (), 0, unrender=str, max_new_tokens=NEW, batch_size=rows)
     seconds = timed(
         luthier=partial(engine, prompts),
@@ -111,7 +111,7 @@ def against_transformers(
     parted = differences(model, prompts, ours, by_transformers(model, prompts, min(batches)))
     return {
         "answers_per_second": {name: round(rate, 3) for name, rate in rates.items()},
-        "ratio": round(rates["luthier"] / best, 2), "rows": rows, "identical": rows - len(parted), "parted": parted,
+        "ratio": round(rates["luthier"] / best, 2), "rows": rows, "shared": shared, "identical": rows - len(parted), "parted": parted,
     }  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--model", help="a model's own weights instead of random ones")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--shared", type=int, default=150, help="tokens that all prompts begin with")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warm-ups", type=int, default=2)
@@ -170,7 +171,7 @@ def main() -> None:
     else:
         found = find_model(ModelSettings(name=given.model)) if given.model else None
         model = load_model(found, dtype) if found else random_model(given.shape, dtype)
-        result = against_transformers(model, given.rows, given.batches, timed)
+        result = against_transformers(model, given.rows, given.shared, given.batches, timed)
     result |= {
         "model": given.model or given.shape,
         "dtype": given.dtype,

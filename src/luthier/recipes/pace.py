@@ -29,12 +29,12 @@ from luthier.train import checkpoint
 from luthier.train.optim import MasterAdamW
 from luthier.train.policy import Policy
 
-_MICRO_BATCHES = 9  # at most; the first warms up
-_SECONDS = 2.0  # after which no more micro-batches are timed, but for the second
+# So many micro-batches are timed, behind one that warms up: a quarter as many as there are steps, within these bounds and about two seconds.
+_FEWEST, _MOST, _SECONDS = 2, 8, 2.0
 _FEW_LAYERS = 2
 # The more layers a plan times, the less the straight line magnifies what a moment adds: as many as take so long, and so many bytes of weights.
 _MORE_SECONDS, _MORE_BYTES = 12.0, 1 << 30
-_UPDATED, _SAVED = 1 << 21, 1 << 23
+_UPDATED, _MOST_SAVED = 1 << 21, 1 << 23
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def some_batches(job: Job, store: SequenceStore) -> list[Batch]:
         for step in first_epoch(job, store)
         for batch in micro_batches(store, step, train.micro_tokens, train.layout)
     )
-    return list(islice(all_batches, _MICRO_BATCHES))
+    assert train.steps
+    return list(islice(all_batches, 1 + min(max(_FEWEST, train.steps // 4), _MOST)))
 
 
 def foretold_tokens(job: Job, store: SequenceStore) -> int:
@@ -152,8 +153,8 @@ def update_seconds(num_trained: int, train: TrainSettings, device: torch.device)
 
 
 def save_seconds(job: Job, num_trained: int) -> float:
-    """Return the seconds of one checkpoint of all trained weights, from one of at most eight million that is written where the run lies."""
-    num = min(num_trained, _SAVED)
+    """Return the seconds of one checkpoint of all trained weights, from one of two to eight million that is written where the run lies."""
+    num = min(num_trained, max(_UPDATED, min(num_trained // 16, _MOST_SAVED)))
     kept = int(num * (4 + AVERAGES[job.settings.train.optimizer]))
     with TemporaryDirectory(dir=job.run.path, prefix=".tmp-") as folder:
         start = time.monotonic()
@@ -187,7 +188,7 @@ def _seconds_a_token(work: Callable[[Batch], object], batches: Sequence[Batch], 
         work(batch)
         _wait_for_gpu()
         num_tokens, passed = num_tokens + batch.num_tokens, time.monotonic() - start
-        if number > 1 and passed > _SECONDS:
+        if number >= _FEWEST and passed > _SECONDS:
             break
     return passed / num_tokens
 
