@@ -83,6 +83,11 @@ def place(run: RunDir) -> tuple[bool, int]:
     return any(run.checkpoints.glob("[0-9]*")), sum(entry["event"] == "resumed" for entry in entries(run.events))
 
 
+def num_steps(run: RunDir) -> int:
+    """The steps that the journal holds."""
+    return sum(1 for _ in entries(run.metrics))
+
+
 def main(settings: Path, whole: Path, torn: Path, kills: int, seed: int) -> dict[str, object]:
     """Measure an undisturbed training, then kill another one at instants spread over about all of it."""
     log = whole.parent / "children.log"
@@ -90,6 +95,7 @@ def main(settings: Path, whole: Path, torn: Path, kills: int, seed: int) -> dict
     before_training = seconds_to(child, lambda: place(RunDir(whole))[0])
     training = train_to_the_end(child, RunDir(whole), log)
     rng, run, trail = random.Random(seed), RunDir(torn), []
+    share = 1.2 * num_steps(RunDir(whole)) / kills
     for _ in range(kills):
         before = place(run)
         child = fork(lambda: walk(settings, torn), log)
@@ -97,7 +103,9 @@ def main(settings: Path, whole: Path, torn: Path, kills: int, seed: int) -> dict
             time.sleep(rng.uniform(0, before_training))
         else:
             seconds_to(child, lambda before=before: place(run) != before)
-            time.sleep(rng.uniform(0, 2 * training / kills))
+            # The steps bound it where the undisturbed training was slowed down: no attempt goes so far that nothing is left for the others.
+            until, most = time.monotonic() + rng.uniform(0, 2 * training / kills), num_steps(run) + share
+            seconds_to(child, lambda until=until, most=most: time.monotonic() >= until or num_steps(run) >= most)
         trail.append({"alive": kill(child), **where(run)})
     train_to_the_end(fork(lambda: walk(settings, torn), log), run, log)
     return {"kills": trail, "before_training": before_training, "training": training, "log": log.read_text()}

@@ -108,7 +108,7 @@ class Questions(Sequence[str]):
     def __len__(self) -> int:
         return len(self._first)
 
-    def __getitem__(self, number: int) -> str:  # type: ignore[override]  # nobody takes a slice, which a Sequence would give too
+    def __getitem__(self, number: int) -> str:
         return normalized(self._texts[self._first[number]])
 
 

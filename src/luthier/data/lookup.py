@@ -96,5 +96,5 @@ class Places(Sequence[Place]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, position: int) -> Place:  # type: ignore[override]  # nobody takes a slice, which a Sequence would give too
+    def __getitem__(self, position: int) -> Place:
         return Place(self._ids[position], self._files[self._file_of[position]], self._lines[position])

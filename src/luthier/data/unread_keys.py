@@ -67,7 +67,7 @@ class _Asked(dict[str, JsonValue]):
         self.names.update(super().keys())
         return super().__iter__()
 
-    def get(self, name: str, default: JsonValue = None) -> JsonValue:  # type: ignore[override]  # dict.get has overloads; JSON needs one
+    def get(self, name: str, default: JsonValue = None) -> JsonValue:
         """Note the name and return its value."""
         self.names.add(name)
         return super().get(name, default)

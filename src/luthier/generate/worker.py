@@ -169,7 +169,7 @@ class Worker:
         if path is not None and adapter not in self._engine.adapters.names:
             self._load_adapter(str(adapter), path)
         return Request(
-            str(message["id"]), self._prompt(message), Sampling(**{**sampling, "stop": stop}),  # pyright: ignore[reportArgumentType]
+            str(message["id"]), self._prompt(message), Sampling(**{**sampling, "stop": stop}),
             None if adapter is None else str(adapter), grammar,
         )  # fmt: skip
 

@@ -56,7 +56,7 @@ def _opened(
     **more: object,
 ) -> tuple[torch.Tensor, None]:
     shape = {name: held.inner for name, held in (("runs", runs), ("blocks", blocks)) if held is not None}
-    return packed_attention(module, *inputs, **shape, **more)  # type: ignore[arg-type] - what the interface hands on has no types
+    return packed_attention(module, *inputs, **shape, **more)
 
 
 def packed_attention(

@@ -32,9 +32,7 @@ class Together:
 
     def __init__(self, layers: list[nn.Linear]) -> None:
         self._widths = [layer.out_features for layer in layers]
-        weight = (
-            torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight.detach()
-        )
+        weight = torch.cat([layer.weight.detach() for layer in layers])
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
         self._bias = _joined_bias(layers)
         self._input: torch.Tensor | None = None

@@ -98,14 +98,14 @@ def tree_attention(
 def _alike(siblings: Sequence[Segment]) -> Iterator[list[Segment]]:
     """Deal neighbours into groups that are worth filling up; the long ones each stand alone."""
     group: list[Segment] = []
-    real = 0
+    real = longest = 0
     for segment in siblings:
         scores = segment.place * (segment.depth + segment.place)
-        place = max((other.place for other in (*group, segment)), default=0)
-        filled = (len(group) + 1) * place * (segment.depth + place)
-        if group and (place > PIECE or filled > (1 + _MOST_FILLING) * (real + scores)):
+        longest = max(longest, segment.place)
+        filled = (len(group) + 1) * longest * (segment.depth + longest)
+        if group and (longest > PIECE or filled > (1 + _MOST_FILLING) * (real + scores)):
             yield group
-            group, real = [], 0
+            group, real, longest = [], 0, segment.place
         group.append(segment)
         real += scores
     yield group

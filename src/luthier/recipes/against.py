@@ -76,7 +76,7 @@ def against(path: Path, others: Sequence[Path], margin: float | None) -> JsonObj
         "arms": {arm: {name: float(scores[f"{arm}\n{name}"].mean()) for name in names} for arm in arms},
         "differences": [*_differences(arms, names, scores, sample)],
         "seeds": _seeds(runs, names, scores, sample) if _one_recipe(runs) else None,
-    }  # type: ignore[dict-item]  # fmt: skip
+    }  # fmt: skip
 
 
 def as_table(found: JsonObject) -> Table:

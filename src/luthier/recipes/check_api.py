@@ -48,7 +48,7 @@ class Checkup:
         """The findings, worst first, as `luthier check --json` prints them."""
         findings = self.as_json()["findings"]
         assert isinstance(findings, list)
-        return findings  # type: ignore[return-value]
+        return findings  # type: ignore[return-value]  # lists of JSON are JSON, which a checker reads invariantly
 
     def as_json(self) -> JsonObject:
         """Return what `luthier check --json` prints."""

@@ -162,8 +162,8 @@ def _with_facts(job: Job, verdict: JsonObject) -> JsonObject:
     general = forgetting(job)
     said = [words for words in (caution(job.settings), forgotten(general)) if words]
     if said and verdict["outcome"] != "refused":
-        verdict = {**verdict, "reasons": [*verdict["reasons"], *said]}  # type: ignore[misc]
+        verdict = {**verdict, "reasons": [*verdict["reasons"], *said]}  # type: ignore[misc]  # reasons are a list in every verdict
     return {
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)), **verdict,
         "forgetting": general, "costs": costs, "plan": job.plan, "measured": measured,
-    }  # type: ignore[dict-item]  # fmt: skip
+    }  # fmt: skip

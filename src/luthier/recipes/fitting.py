@@ -149,7 +149,7 @@ def ways(settings: Settings, longest: int) -> Iterator[Way]:
 def fit(job: Job, store: SequenceStore, leeway: Leeway, ground: Ground) -> Memory:
     """Choose what was left open so that the training fits, and return what it takes; raise ResourceError where it cannot."""
     weigher = Weigher(job, store)
-    if job.settings.train.micro_tokens < weigher.longest:  # type: ignore[operator]
+    if job.settings.train.micro_tokens < weigher.longest:  # type: ignore[operator]  # resolved before anything is fitted
         job.resolve({"train.micro_tokens": weigher.longest})
     fitting = list(weigher.ways_that_fit(job.settings, ground))
     way = next((way for way in fitting if leeway.allows(way)), None)

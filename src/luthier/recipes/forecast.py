@@ -142,7 +142,7 @@ class _Forecast:
             "compiling": None if compiling is None else compiling._asdict(),
             "money": None if seconds is None or place.price is None else round(seconds / 3600 * place.price, 4),
             "price_per_hour": place.price, "source": None if gpu is None else gpu.source,
-        }  # type: ignore[dict-item]  # fmt: skip
+        }  # fmt: skip
 
     def _seconds(self, way: Way | None, settings: Settings, gpu: Accelerator | None) -> tuple[float | None, str]:
         if way is None:

@@ -49,7 +49,7 @@ def grade(
     given = str(rows_or_path) if isinstance(rows_or_path, str | Path) else None
     specs = [graders] if isinstance(graders, str) else list(graders)
     named = graders_named(specs)
-    rows = read_answers_file(given, columns) if given else answers_from_python(rows_or_path, columns)  # type: ignore[arg-type]
+    rows = read_answers_file(given, columns) if given else answers_from_python(rows_or_path, columns)  # type: ignore[arg-type]  # either the path is given, or rows are
     examples = _training_answers(None if train is None else str(train), given, voice)
     named = [learned(one, examples) for one in named] or [_chosen(rows, voice)]
     _ensure_answers(rows, named, given or "the rows")

@@ -20,7 +20,7 @@ def scores(result: JsonObject) -> RenderableType:
     """Return the whole result of a grading, to be printed."""
     table = Table(title=Text(f"{result['answers']}: {result['rows']:,} answers"), title_justify="left")
     for heading, justify in (("grader", "left"), ("score", "right"), ("95 % interval", "right"), ("metrics", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # the words are those that rich knows
     for one in _objects(result["graders"]):
         scale = scale_of(str(one["grader"]), lower_is_better=False)
         cells = (str(one["grader"]), scale.score(number(one, "score")), scale.interval(ends(one)), _metrics(one))

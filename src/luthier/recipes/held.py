@@ -72,7 +72,7 @@ def _arms(
             "value": found.value, "interval": [found.interval.low, found.interval.high], "outcome": found.outcome,
         }
         for name, found in zip(held, differences, strict=True)
-    }  # type: ignore[return-value]  # fmt: skip
+    }  # fmt: skip
 
 
 def _valid(rows: Sequence[AnswerRow], fits: Callable[[str, str], bool]) -> float:

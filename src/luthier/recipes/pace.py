@@ -216,7 +216,7 @@ def _shallow(job: Job, layers: int) -> PreTrainedModel:
         small = init.model_copy(update={"num_hidden_layers": layers})
         return random_model(small, job.tokenizer, job.settings.seed, job.dtype, job.device)
     model = AutoModelForCausalLM.from_config(shallow_config(job.model_config, layers), dtype=job.dtype)
-    return torch.nn.Module.to(model, job.device)  # type: ignore[return-value]
+    return torch.nn.Module.to(model, job.device)  # type: ignore[return-value]  # to() returns the module it is called on
 
 
 def shallow_config(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:

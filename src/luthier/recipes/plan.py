@@ -81,7 +81,7 @@ def write_ledger(job: Job) -> None:
     lengths = {part: lengths_by_row(rendered[part].sequences) for part in PARTS}
     num_rows = 0
     for entry in entries(job.run.rejected):
-        ledger.add(entry["id"], entry["file"], entry["line"], "dropped", rule=entry["rule"])  # type: ignore[arg-type]
+        ledger.add(entry["id"], entry["file"], entry["line"], "dropped", rule=entry["rule"])  # type: ignore[arg-type]  # entries were written from a record of these types
         num_rows += 1
     for entry in pq.read_table(job.run.assignment).to_pylist():
         num_rows += 1

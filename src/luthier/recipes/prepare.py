@@ -218,7 +218,7 @@ def checking_context(desk: Desk, lookup: Lookup, ruler: Ruler | None) -> Context
 def rejected_rows(run: RunDir) -> list[Rejected]:
     """Return the rows that could not be used."""
     fields = Rejected.__slots__
-    return [Rejected(**{name: entry[name] for name in fields}) for entry in entries(run.rejected)]  # type: ignore[arg-type]
+    return [Rejected(**{name: entry[name] for name in fields}) for entry in entries(run.rejected)]  # type: ignore[arg-type]  # entries were written from a record of these types
 
 
 def _assignment(run: RunDir) -> Assignment | None:

@@ -123,6 +123,6 @@ def _write(job: Job, arms: JsonObject) -> None:
         "run": job.run.path.name, "model": job.folder.name, "data": summary_of(read_ledger(job.run.ledger)),
         "grader": job.grader_name, "arms": arms, "differences": [], "forecast": forecast,
         **found.as_entries(), "next": found.next.replace("RUN", str(job.run.path)),
-    }  # type: ignore[dict-item]  # fmt: skip
+    }  # fmt: skip
     write_json(job.run.outlook, result)
     job.voice.say(f"{found.because} {result['next']}")

@@ -42,7 +42,7 @@ class Retrieved:
         """What the passages depend on besides the rows of the parts, as a hash."""
         compare, texts = self._settings.compare, [list(one) for one in self._material.sources.documents]
         clusters = file_hash(self._run.assignment)
-        return json_hash([self._settings.train.retrieved, compare.added_tokens, compare.dense, texts, clusters])  # type: ignore[list-item]
+        return json_hash([self._settings.train.retrieved, compare.added_tokens, compare.dense, texts, clusters])  # type: ignore[list-item]  # lists of JSON are JSON, which a checker reads invariantly
 
     def render(self, rows: Iterable[Row], renderer: Renderer) -> Iterator[tuple[Row, list[Rendered] | RowProblem]]:
         """Render rows with their passages, in order; where they leave no room for the answer, with fewer."""

@@ -69,7 +69,7 @@ def protocol(seconds: float, most_unread_bytes: int) -> type[H11Protocol]:
         """Closes what does not speak, and answers before it closes."""
 
         # uvicorn says Transport too, where asyncio's own protocol takes any kind.
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(Lingering(transport, self.conn))
             self._unread_bytes = 0
             self._expect_request(seconds)

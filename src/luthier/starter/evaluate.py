@@ -83,8 +83,8 @@ def sequences(tokenizer: Tokenizer, rows: Sequence[JsonObject]) -> Iterator[np.n
         for row in batch:
             tokens = [marks["begin"]]
             if "messages" in row:
-                for message in row["messages"]:  # type: ignore[union-attr]
-                    tokens += [roles[message["role"]], *next(encoded).ids, marks["end"]]  # type: ignore[index,call-overload]
+                for message in row["messages"]:  # type: ignore[union-attr]  # rows of files written here have messages
+                    tokens += [roles[message["role"]], *next(encoded).ids, marks["end"]]
             else:
                 tokens += [*next(encoded).ids, marks["endoftext"]]
             yield np.array(tokens, dtype=np.int32)
@@ -122,7 +122,7 @@ def skill_accuracies(folder: Path, answer: Answer) -> dict[str, Accuracy]:
 
 def _conversations(path: Path) -> Iterator[list[JsonObject]]:
     for row in rows_of(path):
-        yield row["messages"]  # type: ignore[misc]
+        yield row["messages"]  # type: ignore[misc]  # rows of files written here have messages
 
 
 def few_shot_labels(

@@ -195,7 +195,7 @@ class Trainer:
         checkpoint.drop_newer(self.run.checkpoints, found.step)
         self.optimizer.load(found.tensors)
         self._state = State.from_json(found.state)
-        cut(self.run.metrics, int(found.state["metrics_offset"]))  # type: ignore[arg-type]
+        cut(self.run.metrics, int(found.state["metrics_offset"]))  # type: ignore[arg-type]  # a number in every state that was written here
         self._saved_at = time.monotonic()
         self.run.event("resumed", step=found.step)
 

@@ -233,7 +233,7 @@ def _places(batch: Batch) -> Iterator[np.ndarray]:
 
 def stock_model(model: torch.nn.Module) -> PreTrainedModel:
     """Return the transformers model itself, also from inside a PeftModel (whose layers it then holds)."""
-    inner = model if isinstance(model, PreTrainedModel) else model.get_base_model()  # type: ignore[operator]
+    inner = model if isinstance(model, PreTrainedModel) else model.get_base_model()  # type: ignore[operator]  # what is no stock model is a PeftModel
     assert isinstance(inner, PreTrainedModel)
     return inner
 

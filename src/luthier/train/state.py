@@ -58,7 +58,7 @@ class State:
         best_loss = known["best_loss"]
         known["best_loss"] = float("inf") if best_loss is None else float.fromhex(str(best_loss))
         known["best_right"] = float.fromhex(str(known["best_right"]))
-        return State(**known)  # type: ignore[arg-type]
+        return State(**known)  # type: ignore[arg-type]  # written from a record of these fields
 
 
 @dataclass

@@ -80,7 +80,7 @@ def answer_row(entry: Mapping[str, JsonValue]) -> AnswerRow:
     """Make the row of what `as_entry` returned or a table holds."""
     values = dict(entry)
     messages, grades = json.loads(str(values.pop("messages"))), json.loads(str(values.pop("grades")))
-    return AnswerRow(messages=messages, grades=grades, **values)  # type: ignore[arg-type]
+    return AnswerRow(messages=messages, grades=grades, **values)  # type: ignore[arg-type]  # the columns of the file are the fields of the record
 
 
 def write_answers(path: Path, rows: Sequence[AnswerRow], grader: str = "") -> None:

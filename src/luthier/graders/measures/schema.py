@@ -70,7 +70,7 @@ def schema_from(schema: JsonValue, where: str) -> Schema:
     except RecursionError as error:
         raise SettingsError(f"{where} is no usable JSON schema: it is nested too deep.") from error
     _ensure_whole(schema, where)
-    checking = cast("type[Validator]", validators.extend(kind, {"uniqueItems": _unique_items, "pattern": _pattern}))  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+    checking = cast("type[Validator]", validators.extend(kind, {"uniqueItems": _unique_items, "pattern": _pattern}))  # pyright: ignore[reportUnknownMemberType] - jsonschema leaves extend() without types
     # An empty registry that cannot retrieve: without one, jsonschema would fetch remote references.
     return Schema(checking(schema, registry=Registry()))
 
