@@ -7,11 +7,14 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource, sys, torch
-from luthier.compat.allocation import keep_some_memory
+from transformers import LlamaConfig, LlamaForCausalLM
+from luthier.generate.engine import evaluating
 for threshold in (-1, -3):  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, which rise by themselves otherwise
     ctypes.CDLL(None).mallopt(threshold, 1 << 20)
 if sys.argv[1] == "kept":
-    keep_some_memory()
+    tiny = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=16)
+    with evaluating(LlamaForCausalLM(LlamaConfig(**tiny))):
+        pass
 def blocks():
     for _ in range(50):
         held = [torch.ones(3 << 19) for _ in range(5)]

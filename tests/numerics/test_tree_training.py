@@ -58,6 +58,34 @@ def test_long_segments_deep_forks_and_windows_equal_one_big_mask(window):
     assert_equals_reference(LONG, window)
 
 
+def leaves(*places: int) -> list[Segment]:
+    """A root of 153 tokens with leaves of these places, each with all but three of its positions taken."""
+    found, start = [Segment(0, 153, 160, 0, -1)], 160
+    for place in places:
+        found.append(Segment(start, place - 3, place, 153, 0))
+        start += place
+    return found
+
+
+@pytest.mark.parametrize("window", [None, 30])
+def test_siblings_of_like_places_are_one_block_and_the_long_ones_another(window):
+    segments = leaves(88, 88, 96, 96, 200)
+    root, alike, alone = tree_attention.blocks(segments)
+    assert (root.number, alike.number, alone.number) == (1, 4, 1) and alike.runs == ((2, 88), (2, 96))
+    own = sum(one.place * (153 + one.place) for one in segments[1:5])
+    assert own < alike.num_scores <= 1.1 * own
+    assert_equals_reference(segments, window)
+
+
+def test_masks_that_answers_have_left_behind_serve_training_too():
+    """They are kept between calls; made under inference_mode they must not hinder gradients."""
+    segments = leaves(88, 88, 96)
+    with torch.inference_mode():
+        inputs = [torch.randn(heads, 432, 8) for heads in (4, 2, 2)]
+        tree_attention.tree_attention(*inputs, tree_attention.blocks(segments), 0.6)
+    assert_equals_reference(segments, None)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), window=st.sampled_from([None, 3, 20]))
 def test_attention_along_any_tree_equals_one_big_mask(seed, window):
