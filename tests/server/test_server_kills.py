@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -46,6 +48,23 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never came to that")
 
 
+def stop_between_writes(process: subprocess.Popen[bytes], desk: Bench) -> None:
+    """Stop a process where it neither reads nor writes the database, which nobody else could write to until it goes on."""
+
+    def stopped() -> bool:
+        os.kill(process.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        with closing(sqlite3.connect(desk.folder.database, timeout=0)) as connection:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                os.kill(process.pid, signal.SIGCONT)
+                return False
+        return True
+
+    until(stopped)
+
+
 def trainers(desk: Bench) -> list[psutil.Process]:
     return [child for worker in desk.queue.workers() for child in psutil.Process(worker.pid).children()]
 
@@ -84,8 +103,7 @@ def test_a_worker_that_wakes_up_behind_its_lease_writes_nothing_and_exits(acting
     zombie = subprocess.Popen(command, start_new_session=True)
     try:
         until(lambda: acting.now(job).step > 1)
-        os.kill(zombie.pid, signal.SIGSTOP)
-        until(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_STOPPED)
+        stop_between_writes(zombie, acting)
         later = Queue(acting.database, lambda: time.monotonic() + 2 * LEASE_SECONDS)
         assert [lost.job.id for lost, _ in later.lost()] == [job.id]
         token = acting.claimed("train").token
