@@ -28,7 +28,11 @@ def test_the_wheel_holds_every_module(wheel_files: list[str]):
 
 def test_the_wheel_holds_what_is_not_code(wheel_files: list[str]):
     model = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors")
-    wanted = {"luthier/verdict/report.css", *(f"luthier/starter/model/{name}" for name in model)}
+    wanted = {
+        "luthier/verdict/report.css",
+        "luthier/kernels/decoding.cpp",
+        *(f"luthier/starter/model/{name}" for name in model),
+    }
     assert wanted <= set(wheel_files)
     assert any(name.endswith("licenses/LICENSE") for name in wheel_files)
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import luthier
 from luthier.cli.main import app
 from luthier.config.settings import Settings
+from luthier.kernels import native
 from luthier.models.load import find_model, stop_tokens
 from luthier.recipes.show import TRAINED_END, TRAINED_START
 
@@ -150,7 +151,16 @@ def test_doctor_measures_this_machine():
     assert all(rate > 1e6 for rate in facts["flops_per_second"].values())
     assert facts["faster"] in facts["flops_per_second"]
     assert all(model["fits"] == (model["memory_bytes"] < facts["free_memory_bytes"]) for model in facts["models"])
-    assert "fast here" in output("doctor")
+    assert facts["compiled_decoding"] == (facts["compiled_decoding_why_not"] == "")
+    said = output("doctor")
+    assert "fast here" in said and f"with{'' if facts['compiled_decoding'] else 'out'} compiled functions" in said
+
+
+def test_doctor_says_why_answers_are_decoded_without_compiled_functions(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(native, "_found", native._found.__wrapped__)
+    said = output("doctor")
+    assert "without compiled functions: there is no C++ compiler on this machine (no-such-compiler)" in said
 
 
 def test_schema_describes_every_setting():

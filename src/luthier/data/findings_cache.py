@@ -7,7 +7,6 @@ expires and the folder may be deleted at any time. Entries are JSON: reading one
 import importlib
 import inspect
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 
 from luthier.core import parts
 from luthier.core.hashing import file_hash, json_hash
+from luthier.core.places import cache_folder
 from luthier.core.rundir import write_json
 from luthier.core.types import Finding, JsonObject, JsonValue, Repair
 from luthier.data.checking import Place
@@ -25,7 +25,6 @@ from luthier.data.examine import CHECKS
 from luthier.data.health import Excerpt
 from luthier.data.store import content_from_json, content_json
 
-CACHE_VARIABLE = "LUTHIER_CACHE"
 _LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "scipy")
 
 
@@ -99,11 +98,6 @@ class FindingsCache:
     def _write(self, path: Path, entry: JsonObject) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, entry)
-
-
-def cache_folder() -> Path:
-    """Return where this machine keeps what can be made again: `LUTHIER_CACHE`, or `~/.cache/luthier`."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "luthier")
 
 
 def code_of(check: str) -> Path:

@@ -27,7 +27,7 @@ from luthier.generate.constrain import Matcher, masked
 from luthier.generate.flat import FlatRows, laid_flat, lies_flat, may_lie_flat
 from luthier.generate.padded import Padding, padded_rows
 from luthier.generate.sample import greedy, log_probability, sampled
-from luthier.kernels import decode_attention, packed_linear
+from luthier.kernels import decode_attention, native_layers, packed_linear
 
 MOST_ROWS = 64
 _TOKENS = 32_768
@@ -62,7 +62,7 @@ def evaluating(model: nn.Module) -> Generator[None]:
     keep_some_memory()
     try:
         attention = laid_flat(model) if may_lie_flat(model) else decode_attention.used(model)
-        with attention, packed_linear.packed(model):
+        with attention, packed_linear.packed(model), native_layers.used(model):
             yield
     finally:
         model.train(was_training)

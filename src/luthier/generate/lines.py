@@ -9,6 +9,8 @@ head, V the size of the vocabulary.
 """
 
 from collections.abc import Sequence
+from functools import cache, partial
+from itertools import accumulate
 
 import torch
 from peft import PeftModel
@@ -17,7 +19,9 @@ from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from luthier.compat.cache_argument import with_cache
 from luthier.generate.block_layer import BlockLayer
 from luthier.generate.passes import Step, parts, passes
+from luthier.kernels import native
 from luthier.kernels.line_attention import Beginning, Behind, Part, Pass
+from luthier.kernels.native import Rows
 
 _COLUMNS = 32
 States = tuple[torch.Tensor, ...]
@@ -171,13 +175,13 @@ class Lines:
             for step in ordered
             for offset, token in enumerate(step.tokens)
         ]
-        self.line_N, self.column_N, ids_N = torch.tensor(flat).unbind(1)
+        self.line_N, self.column_N, ids_N = torch.tensor(flat).t().contiguous()
         before_N = torch.tensor([_length(self.beginnings[line]) for line, _, _ in flat])
         shape = (total, 1) if each else (1, total)
         last_n = torch.tensor([first[place] + counts[place] - 1 for place in range(len(steps))])
         logits = model(
             input_ids=ids_N.view(shape), position_ids=(self.column_N + before_N).view(shape), use_cache=True,
-            logits_to_keep=0 if every or each else last_n, lines=Pass(self._parts(ordered), self.states), **with_cache(self._cache), **arguments,
+            logits_to_keep=0 if every or each else last_n, lines=self._pass(ordered), **with_cache(self._cache), **arguments,
         ).logits.flatten(0, 1)  # fmt: skip
         for step, count in zip(steps, counts):
             self.own[step.line] += count
@@ -185,11 +189,23 @@ class Lines:
             return torch.cat([logits[first[place] : first[place] + counts[place]] for place in range(len(steps))])
         return logits[last_n] if each else logits
 
+    def _pass(self, steps: Sequence[Step]) -> Pass:
+        """Say whose tokens a pass runs, in its order."""
+        shared = {id(one): one for step in steps if (one := self.beginnings[step.line]) is not None}
+        places = {key: place for place, key in enumerate(shared)}
+        counts = [len(step.tokens) for step in steps]
+        firsts = [0, *accumulate(counts[:-1])]
+        rows = [
+            (step.line, first, count, self.own[step.line], places.get(id(self.beginnings[step.line]), -1))
+            for step, first, count in zip(steps, firsts, counts)
+        ]
+        parts = cache(partial(self._parts, steps))
+        return Pass(Rows(*torch.tensor(rows).t().contiguous()), tuple(shared.values()), self.states, parts)
+
     def _parts(self, steps: Sequence[Step]) -> tuple[Part, ...]:
         """Deal a pass's rows, the longest first, into parts."""
         if all(step.line == line and len(step.tokens) == 1 for line, step in enumerate(steps)):
-            end_n = self.column_N
-            hidden_nC = torch.arange(self.columns) > end_n[:, None]
+            hidden_nC = torch.arange(self.columns) > self.column_N[:, None]
             return (Part(slice(0, len(steps)), self._added(hidden_nC[:, None]), self._behind(steps)),)
         return tuple(self._part(steps[place], start) for place, start in parts(steps))
 
@@ -252,8 +268,13 @@ class _LineLayer(BlockLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the states of a pass, 1 x H x N x E or N x H x 1 x E, at their lines and columns."""
+        compiled = native.for_type(key_states)
         for block, states in zip(self.blocks_for(key_states, value_states), (key_states, value_states)):
-            block[self._lines.line_N, :, self._lines.column_N] = states.transpose(1, 2).flatten(0, 1)
+            states_NHE = states.transpose(1, 2).flatten(0, 1)
+            if compiled is None:
+                block[self._lines.line_N, :, self._lines.column_N] = states_NHE
+            else:
+                compiled.write(block, states_NHE, self._lines.line_N, self._lines.column_N)
         return key_states, value_states
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:

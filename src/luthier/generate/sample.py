@@ -6,13 +6,15 @@ B is the number of rows, V the size of the vocabulary.
 import torch
 
 from luthier.core.errors import RunFailed
+from luthier.kernels import native
 
 _IN_CACHE = 1 << 19  # logits that are gone over at once on a CPU: two MiB in float32
 
 
 def greedy(logits_BV: torch.Tensor) -> torch.Tensor:
     """Return the likeliest token of each row, the lowest id among equals; raise RunFailed for logits that are no numbers."""
-    best_B, tokens_B = logits_BV.max(dim=-1)
+    compiled = native.for_type(logits_BV)
+    best_B, tokens_B = logits_BV.max(dim=-1) if compiled is None else compiled.greatest(logits_BV)
     _check_finite(best_B)
     return tokens_B
 
@@ -40,6 +42,9 @@ def sampled(
 
 def log_probability(logits_BV: torch.Tensor, tokens_B: torch.Tensor) -> torch.Tensor:
     """Return the logarithm of each row's probability for its token, among the tokens that its logits allow."""
+    if (compiled := native.for_type(logits_BV)) is not None:
+        chosen_B = logits_BV.gather(1, tokens_B[:, None])[:, 0].float()
+        return chosen_B - compiled.log_sum_exp(logits_BV)
     # A CPU's cache holds some rows in float32 while they are gone over several times, and not a large batch.
     rows = len(logits_BV) if logits_BV.is_cuda else max(1, _IN_CACHE // logits_BV.shape[1])
     pieces = zip(logits_BV.split(rows), tokens_B[:, None].split(rows), strict=True)

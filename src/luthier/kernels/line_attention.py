@@ -16,6 +16,8 @@ import torch
 from transformers import AttentionInterface
 
 from luthier.core.errors import ModelError
+from luthier.kernels import native
+from luthier.kernels.native import Rows
 
 NAME = "luthier_lines"
 _NOT_COMPUTED = ("softcap", "s_aux", "position_bias", "sliding_window")
@@ -54,10 +56,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a forward pass is told: its parts, which cover its tokens in order, and what gives a layer's keys and values by line."""
+    """What a forward pass is told: whose tokens it runs, behind which beginnings, and what gives a layer's keys and values by line.
 
-    parts: tuple[Part, ...]
+    `parts` gives the same for plain torch: parts that cover the tokens in order.
+    """
+
+    rows: Rows
+    beginnings: tuple[Beginning, ...]
     states: Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+    parts: Callable[[], tuple[Part, ...]]
 
 
 def register() -> str:
@@ -151,8 +158,12 @@ def _from_interface(
     assert isinstance(layer, int)
     scale = query_BXTE.shape[-1] ** -0.5 if scaling is None else scaling
     query_NXE = query_BXTE.transpose(1, 2).flatten(0, 1)
-    found = [_part(query_NXE, part, layer, lines, scale) for part in lines.parts]
-    out_NXE = found[0] if len(found) == 1 else torch.cat(found)
+    if (compiled := native.for_attention(query_NXE)) is not None:
+        beginnings = [one.layers[layer] for one in lines.beginnings]
+        out_NXE = compiled.attend(query_NXE, lines.states(layer), lines.rows, beginnings, scale)
+    else:
+        found = [_part(query_NXE, part, layer, lines, scale) for part in lines.parts()]
+        out_NXE = found[0] if len(found) == 1 else torch.cat(found)
     return out_NXE.view(query_BXTE.shape[0], query_BXTE.shape[2], *out_NXE.shape[1:]), None
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 MOST_BYTES = 1 << 30
 # The number of rows that the layout is chosen for; others are computed from the same one.
-_ROWS = 32
+_ROWS = 64
 # Names of layers that stand beside one another and read the same input in the models that transformers has.
 _TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 

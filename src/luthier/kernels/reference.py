@@ -52,6 +52,30 @@ def tree_attention(
     return torch.softmax(score_HNN.masked_fill(~visible(segments, window), float("-inf")), dim=-1) @ value_HNE
 
 
+def attention_behind(
+    query_NXE: torch.Tensor,
+    own: tuple[torch.Tensor, torch.Tensor],
+    rows: Sequence[torch.Tensor],
+    beginnings: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    scale: float,
+) -> torch.Tensor:
+    """Return attention of a pass's tokens over what their rows begin with and their own keys, in float64, token by token.
+
+    `own` are blocks L x K x C x E; `rows` are, of each row, its line in them, its first token in the pass, how many it has there, the own
+    keys before them, and which of the `beginnings`, keys and values K x P x E, it stands behind, -1 for none.
+    """
+    out_NXE = torch.zeros(query_NXE.shape, dtype=torch.float64)
+    for line, first, count, start, seen in zip(*(numbers_n.tolist() for numbers_n in rows)):
+        before = [] if seen < 0 else [beginnings[seen]]
+        for token in range(count):
+            parts = [*before, tuple(block[line, :, : start + token + 1] for block in own)]
+            keys_KSE, values_KSE = (torch.cat([part[place] for part in parts], dim=1).double() for place in (0, 1))
+            query_KGE = query_NXE[first + token].double().view(len(keys_KSE), -1, query_NXE.shape[-1])
+            share_KGS = torch.softmax(query_KGE @ keys_KSE.transpose(1, 2) * scale, dim=-1)
+            out_NXE[first + token] = (share_KGS @ values_KSE).flatten(0, 1)
+    return out_NXE
+
+
 def visible(segments: Sequence[Segment], window: int | None = None) -> torch.Tensor:
     """Return which positions each position of a tree sees, N x N: its ancestors' tokens and its own up to itself."""
     size = segments[-1].start + segments[-1].place

@@ -6,9 +6,7 @@ rows to what the layers give as they are written: the gradients have to be the s
 The choice is stored before the first step, so a resumed training computes as it began.
 """
 
-import os
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +15,7 @@ import torch
 from luthier.config.load import with_values
 from luthier.config.settings import TrainSettings
 from luthier.data.loader import Batch, SequenceStore
+from luthier.kernels.native import compiler
 from luthier.recipes.job import Job
 from luthier.recipes.pace import Pace, foretold_seconds, measured, some_batches
 from luthier.train.policy import Policy, mode
@@ -73,9 +72,8 @@ def refusal(train: TrainSettings, model_type: str, *, on_cpu: bool, processes: i
         return f"it is proven for {', '.join(sorted(PROVEN))}, not for {model_type}"
     if spare_bytes < COMPILER_BYTES:
         return f"the training leaves less than {COMPILER_BYTES / 2**30:.0f} GiB of memory free"
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(compiler) is None:
-        return f"there is no C++ compiler on this machine ({compiler})"
+    if shutil.which(compiler()) is None:
+        return f"there is no C++ compiler on this machine ({compiler()})"
     return ""
 
 

@@ -5,6 +5,7 @@ import torch
 from luthier.config.settings import Settings
 from luthier.core.hardware import hardware
 from luthier.core.types import JsonObject
+from luthier.kernels import native
 from luthier.kernels.rates import faster_dtype
 from luthier.models.load import STARTER
 from luthier.models.sizes import Shape, lora_weights, training_bytes
@@ -36,6 +37,7 @@ def doctor() -> JsonObject:
     return {
         **environment(), "free_memory_bytes": free, "free_disk_bytes": machine.free_disk_bytes, "device": device,
         "flops_per_second": rates, "faster": str(dtype).removeprefix("torch."), "models": fits,
+        "compiled_decoding": native.library() is not None, "compiled_decoding_why_not": native.why_not(),
     }  # type: ignore[dict-item]  # dicts of floats are JSON, which a checker reads invariantly  # fmt: skip
 
 
@@ -50,6 +52,12 @@ def as_text(facts: JsonObject) -> str:
         f"python    {facts['python']}; " + ", ".join(f"{name} {version}" for name, version in packages.items()),
         f"fast here {facts['faster']}: "
         + ", ".join(f"{name} {float(str(rate)) / 1e9:,.0f} GFLOP/s" for name, rate in rates.items()),
+        "decoding  on the CPU "
+        + (
+            "with compiled functions"
+            if facts["compiled_decoding"]
+            else f"without compiled functions: {facts['compiled_decoding_why_not']}"
+        ),
         "models    LoRA on rows of 200 tokens:",
     ]
     for fit in models:

@@ -1,0 +1,269 @@
+"""Compiled functions for decoding on a CPU: one file of C++, made by the machine's own compiler, proven before it is used.
+
+A decoding step is many small operations, and what they cost is starting them: a norm is nine, and the few queries of a row against its own
+keys are a product that is too small for its preparations. `decoding.cpp` has each of them as one call
+(docs/decisions/0010-native-decoding.md has the figures and the reasons).
+
+The library is compiled once a machine, in about a second, and kept by the hash of the source, the flags, the compiler and the processor. Without a compiler, on
+another system than Linux, or where it does not give what torch gives, there is none, and torch computes as before: that costs speed alone.
+
+Shapes: N tokens of a pass, n of its rows, L lines of a block, H key-value heads, X query heads, C columns, E channels, P tokens of a beginning, B rows of logits, V
+the size of the vocabulary, D and F channels of hidden states.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from luthier.core.places import cache_folder
+from luthier.kernels import reference
+
+log = logging.getLogger(__name__)
+
+WIDTH = 16  # channels of a head come in whole vectors
+_SOURCE = Path(__file__).with_name("decoding.cpp")
+# No -ffast-math: it would take the rounding out of the exponential, and infinities out of what is hidden.
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-exceptions", "-fno-rtti", "-fPIC", "-shared")
+_NAMES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+_CLOSE = {torch.bfloat16: 1e-2, torch.float32: 1e-5}  # of the norm: how far from torch's float64 results may be
+# The functions and their arguments: p a place in memory, n a number of things or a stride, x a float, t threads.
+_ARGUMENTS = {
+    "attend": "pnnnppnpppppnpppnpnnnnxt", "log_sum_exp": "pnpnnt", "greatest": "pnppnnt", "rms_norm": "pppnnxt", "gated": "ppnnpnnt", "write": "pnnpnnppnnn",
+}  # fmt: skip
+_CHECKED = {"attend", "write"}  # they say whether what they are told lies inside of what they are given
+_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "x": ctypes.c_float, "t": ctypes.c_int}
+_MOST_SECONDS = 60
+_OTHERS = 0o022  # write permissions of a group and of the world
+
+States = tuple[torch.Tensor, torch.Tensor]
+
+
+class Rows(NamedTuple):
+    """Whose tokens a pass runs, n integers each: the line of each row's own keys, its first token in the pass and how many it has there,
+    the own keys before them, and which of some beginnings it stands behind, -1 for none."""
+
+    line_n: torch.Tensor
+    first_n: torch.Tensor
+    count_n: torch.Tensor
+    start_n: torch.Tensor
+    seen_n: torch.Tensor
+
+
+class Native:
+    """The functions of a compiled library."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        self._functions = {
+            (name, dtype): library[f"luthier_{name}_{word}"] for name in _ARGUMENTS for dtype, word in _NAMES.items()
+        }
+        for (name, _), function in self._functions.items():
+            function.restype = ctypes.c_bool if name in _CHECKED else None
+            function.argtypes = [_TYPES[letter] for letter in _ARGUMENTS[name]]
+
+    def attend(
+        self, query_NXE: torch.Tensor, own: States, rows: Rows, beginnings: Sequence[States], scale: float
+    ) -> torch.Tensor:
+        """Return softmax attention of a pass's tokens, N x X x E, over their rows' own keys and what the rows begin with.
+
+        `own` are blocks L x H x C x E, which hold the pass's own keys and values already; `beginnings` are keys and values H x P x E.
+        Everything between the loaded and the stored numbers is float32. Raises IndexError for rows that lie outside of what is given.
+        """
+        query_NXE = query_NXE if query_NXE.stride(2) == 1 else query_NXE.contiguous()
+        out_NXE = torch.empty(query_NXE.shape, dtype=query_NXE.dtype)
+        key_LHCE, value_LHCE = (block.contiguous() for block in own)
+        keys, values = ([states[place].contiguous() for states in beginnings] for place in (0, 1))
+        tokens = (ctypes.c_int64 * max(1, len(beginnings)))(*(key.shape[1] for key in keys))
+        _, heads, columns, channels = key_LHCE.shape
+        _check_types(query_NXE, key_LHCE, value_LHCE, *keys, *values)
+        fits = self._functions["attend", query_NXE.dtype](
+            query_NXE.data_ptr(), len(query_NXE), *query_NXE.stride()[:2], key_LHCE.data_ptr(), value_LHCE.data_ptr(), len(key_LHCE),
+            *(numbers_n.data_ptr() for numbers_n in rows), len(rows.line_n), _places(keys), _places(values), tokens, len(beginnings),
+            out_NXE.data_ptr(), heads, query_NXE.shape[1] // heads, channels, columns, scale, torch.get_num_threads(),
+        )  # fmt: skip
+        if not fits:
+            raise IndexError("a row lies outside of its block, of the pass or of the beginnings")
+        return out_NXE
+
+    def log_sum_exp(self, logits_BV: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of the sum of exponentials of each row, in float32."""
+        logits_BV = logits_BV if logits_BV.stride(1) == 1 else logits_BV.contiguous()
+        out_B = torch.empty(len(logits_BV))
+        self._functions["log_sum_exp", logits_BV.dtype](
+            logits_BV.data_ptr(), logits_BV.stride(0), out_B.data_ptr(), *logits_BV.shape, torch.get_num_threads()
+        )
+        return out_B
+
+    def greatest(self, logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each row's greatest logit, in float32, and its place, the first among equals; no number for a row that has one that is none."""
+        logits_BV = logits_BV if logits_BV.stride(1) == 1 else logits_BV.contiguous()
+        value_B, place_B = torch.empty(len(logits_BV)), torch.empty(len(logits_BV), dtype=torch.long)
+        self._functions["greatest", logits_BV.dtype](
+            logits_BV.data_ptr(), logits_BV.stride(0), value_B.data_ptr(), place_B.data_ptr(), *logits_BV.shape, torch.get_num_threads()
+        )  # fmt: skip
+        return value_B, place_B
+
+    def rms_norm(self, hidden: torch.Tensor, weight_D: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """Return root mean square normalization over the last dimension, ... x D, rounded where Llama's rounds."""
+        hidden = hidden.contiguous()
+        out = torch.empty(hidden.shape, dtype=hidden.dtype)
+        width = len(weight_D)
+        _check_types(hidden, weight_D)
+        self._functions["rms_norm", hidden.dtype](
+            hidden.data_ptr(), weight_D.data_ptr(), out.data_ptr(), hidden.numel() // width, width, epsilon, torch.get_num_threads()
+        )  # fmt: skip
+        return out
+
+    def gated(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        """Return SiLU of `gate` times `up`, ... x F, rounded in between as two operations are (Shazeer 2020, arXiv 2002.05202)."""
+        _check_types(gate, up)
+        out = torch.empty(gate.shape, dtype=gate.dtype)
+        gate_RF, up_RF = (
+            part if part.stride(-1) == 1 else part.contiguous() for part in (gate.flatten(0, -2), up.flatten(0, -2))
+        )
+        self._functions["gated", gate.dtype](
+            gate_RF.data_ptr(), up_RF.data_ptr(), gate_RF.stride(0), up_RF.stride(0), out.data_ptr(), *gate_RF.shape, torch.get_num_threads()
+        )  # fmt: skip
+        return out
+
+    def write(
+        self, block_LHCE: torch.Tensor, states_NHE: torch.Tensor, line_N: torch.Tensor, column_N: torch.Tensor
+    ) -> None:
+        """Write states at their lines and columns of a dense block; raise IndexError, and write nothing, where one lies outside of it."""
+        assert block_LHCE.is_contiguous()
+        _check_types(block_LHCE, states_NHE)
+        states_NHE = states_NHE if states_NHE.stride(2) == 1 else states_NHE.contiguous()
+        fits = self._functions["write", block_LHCE.dtype](
+            block_LHCE.data_ptr(), len(block_LHCE), block_LHCE.shape[2], states_NHE.data_ptr(), *states_NHE.stride()[:2],
+            line_N.data_ptr(), column_N.data_ptr(), *states_NHE.shape,
+        )  # fmt: skip
+        if not fits:
+            raise IndexError("a token lies outside of the block")
+
+
+def for_attention(query_nXE: torch.Tensor) -> Native | None:
+    """Return the library where it has attention for such queries."""
+    return for_type(query_nXE) if query_nXE.shape[-1] % WIDTH == 0 else None
+
+
+def for_type(tensor: torch.Tensor) -> Native | None:
+    """Return the library where it has functions for tensors like this one."""
+    return library() if tensor.dtype in _NAMES and tensor.device.type == "cpu" else None
+
+
+def compiler() -> str:
+    """Return the name of this machine's C++ compiler: `CXX`, or the system's usual one."""
+    return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+
+
+def library() -> Native | None:
+    """Return the compiled functions, made now if need be; None where there are none."""
+    return _found()[0]
+
+
+def why_not() -> str:
+    """Say why there are none; empty where there are."""
+    return _found()[1]
+
+
+@cache
+def _found() -> tuple[Native | None, str]:
+    """Make the library once a process; a fault is said in the log, a machine that has no compiler is none."""
+    if sys.platform != "linux":
+        return None, f"they are made on Linux alone, not on {sys.platform}"
+    if shutil.which(compiler()) is None:
+        return None, f"there is no C++ compiler on this machine ({compiler()})"
+    if not (Path(torch.__file__).with_name("lib") / "libgomp.so.1").exists():
+        return None, "torch has another library for threads than GCC's, and two would spin beside each other"
+    try:
+        made = _made()
+    except (OSError, subprocess.SubprocessError) as error:
+        fault = f"{compiler()} could not make them: {getattr(error, 'stderr', None) or error}"
+    else:
+        if not (fault := fault_of(made)):
+            return made, ""
+    log.warning("answers are decoded without compiled functions, at less speed: %s", fault)
+    return None, fault
+
+
+def fault_of(found: Native) -> str:
+    """Hold the functions to torch on random numbers; say where they differ, or nothing."""
+    numbers = torch.Generator().manual_seed(0)
+    heads, group, channels = 2, 3, 2 * WIDTH
+    rows = Rows(*torch.tensor([[0, 1, 3, 2], [0, 1, 2, 22], [1, 1, 20, 3], [0, 17, 1, 5], [0, -1, 0, -1]]))
+    for dtype, close in _CLOSE.items():
+        shapes = ((25, heads * group, channels), *[(4, heads, 21, channels)] * 2, *[(heads, 300, channels)] * 2)
+        query, keys, values, first_keys, first_values = (
+            torch.randn(shape, generator=numbers).to(dtype) for shape in shapes
+        )
+        given = (query, (keys, values), rows, [(first_keys, first_values)], channels**-0.5)
+        wanted = reference.attention_behind(*given)
+        apart = float((found.attend(*given).double() - wanted).norm() / wanted.norm())
+        logits = 9 * torch.randn(4, WIDTH + 11, generator=numbers).to(dtype)
+        value, place = found.greatest(logits)
+        if not torch.equal(value, logits.float().amax(dim=-1)) or not torch.equal(place, logits.argmax(dim=-1)):
+            return f"the greatest of some numbers in {dtype} is another one than torch's"
+        off = float((found.log_sum_exp(logits).double() - logits.double().logsumexp(dim=-1)).abs().max())
+        if not (apart <= close and off <= 1e-4):
+            return f"attention in {dtype} is {apart:.1e} of its norm from torch's, log_sum_exp {off:.1e}"
+    return ""
+
+
+def _made() -> Native:
+    """Load the library from the cache, or compile it there."""
+    name = f"decoding-{_key()}.so"
+    try:
+        path = cache_folder() / "native" / name
+        if _is_ours(path):
+            return Native(path)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = tempfile.mkdtemp(dir=path.parent)
+    except (OSError, RuntimeError):  # a home that is not writable, or none
+        folder, path = tempfile.mkdtemp(), None
+    try:
+        made = Path(folder) / "decoding.so"
+        subprocess.run(
+            [compiler(), *_FLAGS, str(_SOURCE), "-o", str(made)], check=True, capture_output=True, text=True, timeout=_MOST_SECONDS
+        )  # fmt: skip
+        made.chmod(0o700)
+        return Native(made if path is None else made.replace(path))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _key() -> str:
+    """Tell apart what would make another library: a machine's home may be that of others too."""
+    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    kinds = {line for line in cpu if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    found = shutil.which(compiler()) or ""
+    made = [*_FLAGS, platform.machine(), found, str(Path(found).stat().st_mtime_ns), *sorted(kinds)]
+    return hashlib.sha256(_SOURCE.read_bytes() + "\n".join(made).encode()).hexdigest()[:24]
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is there that nobody else could have written."""
+    if not path.exists():
+        return False
+    found = path.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & _OTHERS
+
+
+def _check_types(first: torch.Tensor, *others: torch.Tensor) -> None:
+    if any(other.dtype != first.dtype for other in others):
+        raise TypeError(f"{first.dtype} does not go together with {', '.join(str(other.dtype) for other in others)}")
+
+
+def _places(tensors: Sequence[torch.Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
+    return (ctypes.c_void_p * max(1, len(tensors)))(*(tensor.data_ptr() for tensor in tensors))
