@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_families import tiny
+from tiny_families import FAMILIES, tiny
 from tiny_models import tiny_llama
 from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
@@ -191,8 +191,79 @@ def test_what_is_no_number_is_not_hidden(counts: list[int], dtype: torch.dtype) 
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_of_norms_and_gates_are_those_of_torch(dtype: torch.dtype) -> None:
+    """In bfloat16 both are held to float64: the compiled ones round less often, and are not farther away."""
+    numbers = torch.Generator().manual_seed(3)
+    hidden = torch.randn(2, 37, 48, generator=numbers).to(dtype)
+    grad, weight = (torch.randn(shape, generator=numbers).to(dtype) for shape in ((2, 37, 48), (48,)))
+    gate, up = (torch.randn(2, 37, 32, generator=numbers).to(dtype) for _ in range(2))
+
+    def stock(dtype: torch.dtype) -> list[torch.Tensor]:
+        norm = LlamaRMSNorm(48, eps=1e-5).to(dtype)
+        given = [one.to(dtype).requires_grad_() for one in (hidden, gate, up)]
+        norm.weight.data.copy_(weight)
+        found = list(torch.autograd.grad(norm(given[0]), [given[0], norm.weight], grad.to(dtype)))
+        return found + list(
+            torch.autograd.grad(nn.functional.silu(given[1]) * given[2], given[1:], grad[..., :32].to(dtype))
+        )
+
+    factor = torch.empty(74)
+    compiled().rms_norm(hidden, weight, 1e-5, factor)
+    ours = [
+        *compiled().rms_norm_backward(grad, hidden, weight, factor, wants_weight=True),
+        *compiled().gated_backward(grad[..., :32], gate, up),
+    ]
+    for found, torchs, exact in zip(ours, stock(dtype), stock(torch.float64), strict=True):
+        assert found is not None and found.dtype == dtype
+        assert apart(found, exact) <= max(1e-6, 1.05 * apart(torchs, exact))
+    assert compiled().rms_norm_backward(grad, hidden, weight, factor, wants_weight=False)[1] is None
+
+
+def test_the_gradient_of_a_norms_weights_is_the_same_every_time_with_any_number_of_rows() -> None:
+    """Its sum over rows is dealt to threads; with more threads than rows some have none."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for rows in (1, 2, 100):
+            hidden, grad = torch.randn(2, rows, 16, generator=torch.Generator().manual_seed(rows))
+            factor, weight = torch.empty(rows), torch.ones(16)
+            compiled().rms_norm(hidden, weight, 1e-5, factor)
+            first, *others = (
+                compiled().rms_norm_backward(grad, hidden, weight, factor, wants_weight=True)[1] for _ in range(5)
+            )
+            assert first is not None and all(torch.equal(first, other) for other in others if other is not None)
+            torch.testing.assert_close(first, (grad * hidden * factor[:, None]).sum(0), rtol=1e-4, atol=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def layers_of(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, NativeNorm | NativeGate)]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("training", [True, False])
+def test_which_families_are_computed_in_one_call(family: str, training: bool) -> None:
+    """Norms of queries and keys, whose heads are narrower here than a vector, are left out of the count."""
+    model = tiny(family)
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    norms = [
+        name for name, kind in kinds.items() if kind.endswith("RMSNorm") and not name.endswith(("q_norm", "k_norm"))
+    ]
+    gates = [name for name, kind in kinds.items() if kind.endswith("MLP")]
+    with torch.set_grad_enabled(training), native_layers.used(model):
+        whole = all(isinstance(model.get_submodule(name), NativeNorm | NativeGate) for name in norms + gates)
+    assert (whole and gates != []) == (family in native_layers.IN_ONE_CALL)
+
+
+def test_a_norm_that_takes_more_than_its_input_stays() -> None:
+    """A recurrent layer's norm takes a gate as well, and computes the same as any other without one."""
+    model = tiny("granitemoehybrid")
+    gated = [type(module) for module in model.modules() if "Gated" in type(module).__name__]
+    assert gated
+    with native_layers.used(model):
+        assert [type(module) for module in model.modules() if "Gated" in type(module).__name__] == gated
 
 
 @torch.inference_mode()

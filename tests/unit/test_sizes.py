@@ -9,9 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 
 from luthier.core.errors import ModelError
 from luthier.data.loader import packed
-from luthier.kernels import packed_linear
+from luthier.kernels import native, packed_linear
 from luthier.models.flops import training_flops
-from luthier.models.sizes import Shape, heap_bytes, packed_bytes, shape_of, training_bytes
+from luthier.models.sizes import Shape, heap_bytes, packed_bytes, shape_of, training_bytes, training_memory
 
 SMALL = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -50,7 +50,12 @@ def test_a_missing_field_is_named():
         shape_of({"hidden_size": 64, "num_hidden_layers": 2})
 
 
-def test_the_activations_that_are_kept_are_near_the_estimate():
+@pytest.mark.parametrize("in_one_call", [False, True])
+def test_the_activations_that_are_kept_are_near_the_estimate(in_one_call: bool, monkeypatch: pytest.MonkeyPatch):
+    if not in_one_call:
+        monkeypatch.setattr(native, "_found", lambda: (None, "none is wanted"))
+    elif native.library() is None:
+        pytest.skip(native.why_not())
     """What the backward pass keeps, measured, against the part of the estimate that grows with the tokens."""
     model = tiny_model().train()
     shape = shape_of(model.config.to_dict())
@@ -69,7 +74,15 @@ def test_the_activations_that_are_kept_are_near_the_estimate():
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             policy.weighted_nll(batch)
         none, all_of_it = (
-            training_bytes(shape, 0, "float32", size, checkpointing=checkpointing, score_elements=squares)
+            training_memory(
+                shape,
+                0,
+                "float32",
+                size,
+                checkpointing=checkpointing,
+                score_elements=squares,
+                in_one_call=in_one_call and not checkpointing,
+            ).total
             for size, squares in [(0, 0), (batch.tokens_BL.size, sum(place * place for place in batch.places))]
         )
         least = 0.0 if checkpointing else 0.9  # the layer that is computed again is kept later than this sees

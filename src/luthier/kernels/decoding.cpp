@@ -4,7 +4,7 @@
 // those of its own. Both keep a running softmax (Milakov and Gimelshein 2018, arXiv 1805.02867), so that no scores are kept and none are
 // rounded: everything is float32 from the loaded keys to the stored result. What is no number stays none, so that damage is not hidden.
 //
-// Vectors are GCC's (gcc.gnu.org/onlinedocs/gcc/Vector-Extensions.html), which clang has too; on processors with shorter ones they become several.
+// Vectors are GCC's (gcc.gnu.org/onlinedocs/gcc/Vector-Extensions.html); on processors with shorter ones they become several.
 // `native.py` compiles this file, says what its functions give, and holds it to plain torch before it is used.
 //
 // Letters: E channels of a head, P tokens of a beginning, m queries that are computed together, rounded up to whole vectors.
@@ -246,7 +246,7 @@ void own(Own* out, float* mixed, float* score, int64_t room, const float* query,
     }
     for (int64_t q = 0; q < QUERIES; q++) {
         float* line = score + q * room;
-        std::fill(line + columns, line + room, LOWEST);
+        std::fill(line + columns, line + (columns + WIDTH - 1) / WIDTH * WIDTH, LOWEST);
         vec most = all(LOWEST), total{};
         for (int64_t c = 0; c < columns; c += WIDTH) most = greater(most, load(line + c));
         const float greatest = maximum(most);
@@ -477,8 +477,9 @@ void greatest_of(const T* lines, int64_t stride, float* value, int64_t* place, i
 }
 
 // x / sqrt(mean of x^2 + epsilon), times the weights (Zhang and Sennrich 2019, arXiv 1910.07467); rounded to the type before the weights, as Llama's is.
+// `factor` takes what each line was multiplied with, unless it is null.
 template <typename T>
-void rms_norm(const T* lines, const T* weight, T* out, int64_t rows, int64_t width, float epsilon, int threads) {
+void rms_norm(const T* lines, const T* weight, T* out, float* factor, int64_t rows, int64_t width, float epsilon, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < rows; row++) {
         const T* line = lines + row * width;
@@ -487,10 +488,41 @@ void rms_norm(const T* lines, const T* weight, T* out, int64_t rows, int64_t wid
             const vec x = load(line + i);
             squares += x * x;
         }
-        const float factor = 1.0f / std::sqrt(sum(squares) / float(width) + epsilon);
-        for (int64_t i = 0; i < width; i += WIDTH)
-            put(out + row * width + i, rounded<T>(load(line + i) * factor) * load(weight + i));
+        const float by = 1.0f / std::sqrt(sum(squares) / float(width) + epsilon);
+        for (int64_t i = 0; i < width; i += WIDTH) put(out + row * width + i, rounded<T>(load(line + i) * by) * load(weight + i));
+        if (factor) factor[row] = by;
     }
+}
+
+// The gradients of its input and, unless `weight_grad` is null, of its weights: with g the gradient times the weights and f the factor,
+// f (g - x f^2 mean(g x)), and the sum over lines of the gradient times the normalized input. Lines are dealt evenly, so that the sum is always the same.
+template <typename T>
+void rms_norm_backward(const T* grad, const T* lines, const T* weight, const float* factor, T* line_grad, float* weight_grad, int64_t rows, int64_t width,
+                       int threads) {
+    std::vector<float> sums_of(weight_grad ? threads * width : 0);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t part = 0; part < threads; part++)
+        for (int64_t row = rows * part / threads; row < rows * (part + 1) / threads; row++) {
+            const T *line = lines + row * width, *given = grad + row * width;
+            const float by = factor[row];
+            vec both{};
+            for (int64_t i = 0; i < width; i += WIDTH) both += load(given + i) * load(weight + i) * load(line + i);
+            const float mean = sum(both) / float(width) * by * by;
+            for (int64_t i = 0; i < width; i += WIDTH) {
+                const vec x = load(line + i), g = load(given + i);
+                put(line_grad + row * width + i, (g * load(weight + i) - x * mean) * by);
+                if (weight_grad) {
+                    float* place = &sums_of[part * width + i];
+                    store(place, load(place) + g * rounded<T>(x * by));
+                }
+            }
+        }
+    if (weight_grad)
+        for (int64_t i = 0; i < width; i += WIDTH) {
+            vec total{};
+            for (int64_t part = 0; part < threads; part++) total += load(&sums_of[part * width + i]);
+            store(weight_grad + i, total);
+        }
 }
 
 inline vec sigmoid(vec x) {
@@ -506,6 +538,19 @@ void gated(const T* gate, const T* up, int64_t gate_stride, int64_t up_stride, T
         for (int64_t i = 0; i < width; i += WIDTH) {
             const vec x = load(gate + row * gate_stride + i);
             put(out + row * width + i, rounded<T>(x * sigmoid(x)) * load(up + row * up_stride + i));
+        }
+}
+
+// The gradients of both lines: with s the sigmoid of the gate x, the gradient times up s (1 + x (1 - s)), and the gradient times x s.
+template <typename T>
+void gated_backward(const T* grad, const T* gate, const T* up, int64_t gate_stride, int64_t up_stride, T* gate_grad, T* up_grad, int64_t rows, int64_t width,
+                    int threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < width; i += WIDTH) {
+            const vec x = load(gate + row * gate_stride + i), g = load(grad + row * width + i), s = sigmoid(x);
+            put(gate_grad + row * width + i, g * load(up + row * up_stride + i) * s * (1.0f + x * (1.0f - s)));
+            put(up_grad + row * width + i, g * rounded<T>(x * s));
         }
 }
 
@@ -542,9 +587,17 @@ bool write(T* block, int64_t lines, int64_t columns, const T* states, int64_t to
                                             int threads) {                                                                                    \
         greatest_of(lines, stride, value, place, rows, width, threads);                                                                       \
     }                                                                                                                                         \
-    extern "C" void luthier_rms_norm_##NAME(const T* lines, const T* weight, T* out, int64_t rows, int64_t width, float epsilon,              \
-                                            int threads) {                                                                                    \
-        rms_norm(lines, weight, out, rows, width, epsilon, threads);                                                                          \
+    extern "C" void luthier_rms_norm_##NAME(const T* lines, const T* weight, T* out, float* factor, int64_t rows, int64_t width,              \
+                                            float epsilon, int threads) {                                                                     \
+        rms_norm(lines, weight, out, factor, rows, width, epsilon, threads);                                                                  \
+    }                                                                                                                                         \
+    extern "C" void luthier_rms_norm_backward_##NAME(const T* grad, const T* lines, const T* weight, const float* factor, T* line_grad,       \
+                                                     float* weight_grad, int64_t rows, int64_t width, int threads) {                          \
+        rms_norm_backward(grad, lines, weight, factor, line_grad, weight_grad, rows, width, threads);                                         \
+    }                                                                                                                                         \
+    extern "C" void luthier_gated_backward_##NAME(const T* grad, const T* gate, const T* up, int64_t gate_stride, int64_t up_stride,          \
+                                                  T* gate_grad, T* up_grad, int64_t rows, int64_t width, int threads) {                       \
+        gated_backward(grad, gate, up, gate_stride, up_stride, gate_grad, up_grad, rows, width, threads);                                     \
     }                                                                                                                                         \
     extern "C" void luthier_gated_##NAME(const T* gate, const T* up, int64_t gate_stride, int64_t up_stride, T* out, int64_t rows,            \
                                          int64_t width, int threads) {                                                                        \

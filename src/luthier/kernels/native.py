@@ -40,7 +40,7 @@ _NAMES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 _CLOSE = {torch.bfloat16: 1e-2, torch.float32: 1e-5}  # of the norm: how far from torch's float64 results may be
 # The functions and their arguments: p a place in memory, n a number of things or a stride, x a float, t threads.
 _ARGUMENTS = {
-    "attend": "pnnnppnpppppnpppnpnnnnxt", "log_sum_exp": "pnpnnt", "greatest": "pnppnnt", "rms_norm": "pppnnxt", "gated": "ppnnpnnt", "write": "pnnpnnppnnn",
+    "attend": "pnnnppnpppppnpppnpnnnnxt", "log_sum_exp": "pnpnnt", "greatest": "pnppnnt", "rms_norm": "ppppnnxt", "rms_norm_backward": "ppppppnnt", "gated": "ppnnpnnt", "gated_backward": "pppnnppnnt", "write": "pnnpnnppnnn",
 }  # fmt: skip
 _CHECKED = {"attend", "write"}  # they say whether what they are told lies inside of what they are given
 _TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "x": ctypes.c_float, "t": ctypes.c_int}
@@ -115,28 +115,66 @@ class Native:
         )  # fmt: skip
         return value_B, place_B
 
-    def rms_norm(self, hidden: torch.Tensor, weight_D: torch.Tensor, epsilon: float) -> torch.Tensor:
-        """Return root mean square normalization over the last dimension, ... x D, rounded where Llama's rounds."""
+    def rms_norm(
+        self, hidden: torch.Tensor, weight_D: torch.Tensor, epsilon: float, factor_R: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return root mean square normalization over the last dimension, ... x D, rounded where Llama's rounds.
+
+        `factor_R` takes, in float32, what each of the R rows was multiplied with; the backward pass needs it.
+        """
         hidden = hidden.contiguous()
         out = torch.empty(hidden.shape, dtype=hidden.dtype)
         width = len(weight_D)
         _check_types(hidden, weight_D)
         self._functions["rms_norm", hidden.dtype](
-            hidden.data_ptr(), weight_D.data_ptr(), out.data_ptr(), hidden.numel() // width, width, epsilon, torch.get_num_threads()
+            hidden.data_ptr(), weight_D.data_ptr(), out.data_ptr(), None if factor_R is None else factor_R.data_ptr(),
+            hidden.numel() // width, width, epsilon, torch.get_num_threads(),
         )  # fmt: skip
         return out
+
+    def rms_norm_backward(
+        self,
+        grad: torch.Tensor,
+        hidden: torch.Tensor,
+        weight_D: torch.Tensor,
+        factor_R: torch.Tensor,
+        *,
+        wants_weight: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the gradients of the input, and of the weights in their type where they are wanted."""
+        grad, hidden = grad.contiguous(), hidden.contiguous()
+        _check_types(hidden, grad, weight_D)
+        hidden_grad = torch.empty(hidden.shape, dtype=hidden.dtype)
+        width = len(weight_D)
+        weight_grad_D = torch.empty(width) if wants_weight else None
+        self._functions["rms_norm_backward", hidden.dtype](
+            grad.data_ptr(), hidden.data_ptr(), weight_D.data_ptr(), factor_R.data_ptr(), hidden_grad.data_ptr(),
+            None if weight_grad_D is None else weight_grad_D.data_ptr(), hidden.numel() // width, width, torch.get_num_threads(),
+        )  # fmt: skip
+        return hidden_grad, None if weight_grad_D is None else weight_grad_D.to(weight_D.dtype)
 
     def gated(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         """Return SiLU of `gate` times `up`, ... x F, rounded in between as two operations are (Shazeer 2020, arXiv 2002.05202)."""
         _check_types(gate, up)
         out = torch.empty(gate.shape, dtype=gate.dtype)
-        gate_RF, up_RF = (
-            part if part.stride(-1) == 1 else part.contiguous() for part in (gate.flatten(0, -2), up.flatten(0, -2))
-        )
+        gate_RF, up_RF = _rows(gate), _rows(up)
         self._functions["gated", gate.dtype](
             gate_RF.data_ptr(), up_RF.data_ptr(), gate_RF.stride(0), up_RF.stride(0), out.data_ptr(), *gate_RF.shape, torch.get_num_threads()
         )  # fmt: skip
         return out
+
+    def gated_backward(
+        self, grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradients of `gate` and of `up`."""
+        _check_types(gate, up, grad)
+        grad, gate_RF, up_RF = grad.contiguous(), _rows(gate), _rows(up)
+        gate_grad, up_grad = (torch.empty(gate.shape, dtype=gate.dtype) for _ in range(2))
+        self._functions["gated_backward", gate.dtype](
+            grad.data_ptr(), gate_RF.data_ptr(), up_RF.data_ptr(), gate_RF.stride(0), up_RF.stride(0), gate_grad.data_ptr(), up_grad.data_ptr(),
+            *gate_RF.shape, torch.get_num_threads(),
+        )  # fmt: skip
+        return gate_grad, up_grad
 
     def write(
         self, block_LHCE: torch.Tensor, states_NHE: torch.Tensor, line_N: torch.Tensor, column_N: torch.Tensor
@@ -258,6 +296,10 @@ def _is_ours(path: Path) -> bool:
         return False
     found = path.stat()
     return found.st_uid == os.getuid() and not found.st_mode & _OTHERS
+
+
+def _rows(states: torch.Tensor) -> torch.Tensor:
+    return states.flatten(0, -2) if states.stride(-1) == 1 else states.contiguous().flatten(0, -2)
 
 
 def _check_types(first: torch.Tensor, *others: torch.Tensor) -> None:

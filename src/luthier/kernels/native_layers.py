@@ -1,24 +1,31 @@
-"""Norms and gates for decoding on a CPU, each as one call instead of the operations that it is written in.
+"""Norms and gates on a CPU, each as one call instead of the operations that it is written in, forward and backward.
 
-They stand in the place of a stock model's own for a while, as packed linear layers do (`packed_linear.py`). Which modules compute
-the same is not read from their names: the first of a kind is run beside its own, with its own weights, and only what gives the same is used.
+They stand in the place of a stock model's own while rows are decoded, or while a training runs forward, as packed linear layers do (`packed_linear.py`).
+Which modules compute the same is not read from their names: the first of a kind is run beside its own, with its own weights, and only what gives the same,
+and the same gradients where there are any, is used.
 
 Shapes: D channels of a hidden state, R rows of it, F of what a gated layer widens it to.
 """
 
+import inspect
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from transformers.activations import SiLUActivation
 
 from luthier.kernels import native
 from luthier.kernels.native import WIDTH, Native
 
+# Families whose layers' norms and gates are all computed so; a test holds the list to what happens.
+IN_ONE_CALL = frozenset({
+    "granite", "llama", "ministral", "mistral", "olmo2", "olmo3", "qwen2", "qwen3", "smollm3",
+})  # fmt: skip
 _SIZES = (1e-3, 0.1, 1.0, 30.0)  # of the rows that a module is run on
-# Of a row's norm. In bfloat16 a number that is rounded otherwise ends in its neighbour, 2^-8 of it away.
-_CLOSE = {torch.bfloat16: 2.0**-7, torch.float32: 1e-5}
+# Of a row's norm. In bfloat16 a number that is rounded otherwise ends in its neighbour, 2^-8 of it away; gradients are behind several such roundings.
+_CLOSE = {torch.bfloat16: 2.0**-6, torch.float32: 1e-5}
 
 
 class NativeNorm(nn.Module):
@@ -28,14 +35,16 @@ class NativeNorm(nn.Module):
         super().__init__()
         self._compiled = compiled
         self._stock = (norm,)  # in a tuple, which hides it: the model has its weights under one name
-        self._weight_D = norm.get_parameter("weight").detach().contiguous()
         self._epsilon = float(norm.variance_epsilon)  # pyright: ignore[reportArgumentType]  # torch types attributes as modules
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Return the normalized states; they have no gradients."""
-        if hidden_states.dtype != self._weight_D.dtype:
+        """Return the normalized states."""
+        weight_D = self._stock[0].get_parameter("weight")
+        if hidden_states.dtype != weight_D.dtype:
             return self._stock[0](hidden_states)
-        return self._compiled.rms_norm(hidden_states, self._weight_D, self._epsilon)
+        if torch.is_grad_enabled():
+            return _Norm.apply(hidden_states, weight_D, self._epsilon, self._compiled)
+        return self._compiled.rms_norm(hidden_states, weight_D, self._epsilon)
 
 
 class NativeGate(nn.Module):
@@ -49,14 +58,53 @@ class NativeGate(nn.Module):
         )
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Return the layer's result; it has no gradients."""
-        return self.down_proj(self._compiled.gated(self.gate_proj(hidden_states), self.up_proj(hidden_states)))
+        """Return the layer's result."""
+        gate, up = self.gate_proj(hidden_states), self.up_proj(hidden_states)
+        wants_grad = torch.is_grad_enabled()
+        return self.down_proj(_Gate.apply(gate, up, self._compiled) if wants_grad else self._compiled.gated(gate, up))
+
+
+class _Norm(torch.autograd.Function):
+    """Keeps its input and a number a row, where the nine operations keep two float32 copies."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight_D, epsilon, compiled):
+        factor_R = torch.empty(hidden.numel() // len(weight_D))
+        out = compiled.rms_norm(hidden, weight_D, epsilon, factor_R)
+        ctx.save_for_backward(hidden, weight_D, factor_R)
+        ctx.compiled = compiled
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        hidden, weight_D, factor_R = ctx.saved_tensors
+        wants_weight = ctx.needs_input_grad[1]
+        return *ctx.compiled.rms_norm_backward(grad, hidden, weight_D, factor_R, wants_weight=wants_weight), None, None
+
+
+class _Gate(torch.autograd.Function):
+    """Keeps its inputs, where two operations keep the opened gate too."""
+
+    @staticmethod
+    def forward(ctx, gate, up, compiled):
+        ctx.save_for_backward(gate, up)
+        ctx.compiled = compiled
+        return compiled.gated(gate, up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return *ctx.compiled.gated_backward(grad, *ctx.saved_tensors), None
+
+
+Proven = dict[tuple[object, ...], bool]
 
 
 @contextmanager
-def used(model: nn.Module) -> Generator[None]:
-    """Let a model compute so for a while; its weights must not change meanwhile."""
-    proven: dict[tuple[object, ...], bool] = {}
+def used(model: nn.Module, proven: Proven | None = None) -> Generator[None]:
+    """Let a model compute so for a while. `proven` is what was found out before, and takes what is found out now."""
+    proven = {} if proven is None else proven
     found: list[tuple[nn.Module, str, nn.Module]] = []
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -81,10 +129,13 @@ def _native(module: nn.Module, proven: dict[tuple[object, ...], bool]) -> Native
     else:
         return None
     weight = next(module.parameters())
-    if width % WIDTH or (compiled := native.for_type(weight)) is None:
+    dealt = any(
+        type(one) is not nn.Parameter for one in module.parameters()
+    )  # to several processes, or otherwise strange
+    if width % WIDTH or dealt or (compiled := native.for_type(weight)) is None:
         return None
     fast = kind(compiled, module)
-    key = (type(module), width, weight.dtype)
+    key = (type(module), width, weight.dtype, weight.requires_grad, torch.is_grad_enabled())
     if key not in proven:
         proven[key] = _same(module, fast, weight.dtype)
     return fast if proven[key] else None
@@ -92,7 +143,9 @@ def _native(module: nn.Module, proven: dict[tuple[object, ...], bool]) -> Native
 
 def _is_norm(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
-    return weight is not None and weight.dim() == 1 and isinstance(getattr(module, "variance_epsilon", None), float)
+    plain = weight is not None and weight.dim() == 1 and weight.is_contiguous()
+    one_input = len(inspect.signature(type(module).forward).parameters) == 2  # a norm with a gate takes that too
+    return plain and one_input and isinstance(getattr(module, "variance_epsilon", None), float)
 
 
 def _is_gate(module: nn.Module) -> bool:
@@ -101,12 +154,26 @@ def _is_gate(module: nn.Module) -> bool:
 
 
 def _same(stock: nn.Module, fast: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether two modules give the same for rows of all sizes."""
+    """Whether two modules give the same for rows of all sizes, and the same gradients where there are any."""
     width = next(stock.parameters()).shape[-1]
-    random = torch.Generator().manual_seed(width)
+    numbers = torch.Generator().manual_seed(width)
     size_R1 = torch.tensor(_SIZES)[:, None]
-    hidden_1RD = (torch.randn(1, len(_SIZES), width, generator=random) * size_R1).to(dtype)
-    with torch.inference_mode():
-        wanted_1RD, got_1RD = stock(hidden_1RD), fast(hidden_1RD)
-    apart_1R = (got_1RD - wanted_1RD).float().norm(dim=-1) / wanted_1RD.float().norm(dim=-1)
-    return wanted_1RD.dtype == dtype and bool((apart_1R <= _CLOSE[dtype]).all())
+    hidden_1RD = (torch.randn(1, len(_SIZES), width, generator=numbers) * size_R1).to(dtype)
+    grad_1RD = torch.randn(hidden_1RD.shape, generator=numbers).to(dtype)
+    weights = [weight for weight in stock.parameters() if weight.requires_grad]
+    with torch.random.fork_rng(devices=[]):  # a dropout inside draws nothing that the training would have drawn
+        wanted, got = (_results(module, hidden_1RD, grad_1RD, weights) for module in (stock, fast))
+    pairs = list(zip(wanted, got, strict=True))
+    apart = [(b - a).float().norm(dim=-1) <= _CLOSE[dtype] * a.float().norm(dim=-1) for a, b in pairs]
+    return all(a.dtype == b.dtype for a, b in pairs) and all(bool(close.all()) for close in apart)
+
+
+def _results(
+    module: nn.Module, hidden_1RD: torch.Tensor, grad_1RD: torch.Tensor, weights: list[nn.Parameter]
+) -> list[torch.Tensor]:
+    """Return a module's output and, where gradients are computed, those of its input and of its trained weights."""
+    if not torch.is_grad_enabled():
+        return [module(hidden_1RD)]
+    hidden_1RD = hidden_1RD.clone().requires_grad_()
+    out = module(hidden_1RD)
+    return [out.detach(), *torch.autograd.grad(out, [hidden_1RD, *weights], grad_1RD)]

@@ -89,16 +89,18 @@ def training_memory(
     checkpointing: bool,
     score_elements: int = 0,
     optimizer: str = "adamw",
+    in_one_call: bool = False,
 ) -> Memory:
     """Estimate the memory that training takes beside what the process holds without a model.
 
     Weights in `dtype`; for each trained weight the optimizer's averages and a gradient in float32, and where `dtype` is
     smaller a master and its gradient; what the backward pass needs of `micro_tokens` tokens; logits of one
     chunk and the gradient of the output layer. `score_elements` are the attention scores that one layer
-    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none.
+    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none. `in_one_call`: norms and
+    gates are (`kernels/native_layers.py`).
     """
     size = BYTES[dtype]
-    layer = micro_tokens * layer_bytes(shape, dtype) + score_elements * shape.num_heads * size
+    layer = micro_tokens * layer_bytes(shape, dtype, in_one_call=in_one_call) + score_elements * shape.num_heads * size
     states = micro_tokens * shape.hidden_size * size
     return Memory(
         weights=shape.num_weights * size,
@@ -125,12 +127,12 @@ def training_bytes(
     ).total
 
 
-def heap_bytes(shape: Shape, dtype: str, micro_tokens: int, steps: int) -> int:
+def heap_bytes(shape: Shape, dtype: str, micro_tokens: int, steps: int, *, in_one_call: bool = False) -> int:
     """Estimate the freed memory that a process on a CPU still holds at its peak, in bytes, in so many steps."""
     fixed, layers = _HEAP[dtype]
     doublings = math.log2(min(steps, _STEPS_SEEN) / _STEPS_FITTED)
     grown = int((_GROWTH if doublings > 0 else _EARLY_GROWTH) * doublings) if BYTES[dtype] < 4 else 0
-    return fixed + grown + int(layers * micro_tokens * layer_bytes(shape, dtype))
+    return fixed + grown + int(layers * micro_tokens * layer_bytes(shape, dtype, in_one_call=in_one_call))
 
 
 def lora_weights(shape: Shape, rank: int) -> int:
@@ -138,14 +140,17 @@ def lora_weights(shape: Shape, rank: int) -> int:
     return shape.num_layers * rank * (8 * shape.hidden_size + 3 * (shape.hidden_size + shape.inner_size))
 
 
-def layer_bytes(shape: Shape, dtype: str) -> int:
+def layer_bytes(shape: Shape, dtype: str, *, in_one_call: bool = False) -> int:
     """Return what one layer keeps of one token for the backward pass, attention scores left out.
 
     In the terms of Korthikanti et al. 2022 (arXiv 2205.05198): the gate, both its products and the activation
     of the inner layer; queries, keys and values, the states before and behind each product and norm. A norm
-    computes in float32, so of its two inputs float32 copies are kept.
+    computes in float32, so of its two inputs float32 copies are kept. Norms and gates that are computed `in_one_call` keep their inputs
+    alone: no copies, and not the activation.
     """
     size = BYTES[dtype]
+    if in_one_call:
+        return (3 * shape.inner_size + 8 * shape.hidden_size) * size
     return (4 * shape.inner_size + 9 * shape.hidden_size) * size + 2 * shape.hidden_size * 4
 
 

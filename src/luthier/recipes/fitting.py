@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 
 from luthier.config.load import with_values
-from luthier.config.settings import Settings
+from luthier.config.settings import Settings, TrainSettings
 from luthier.core.errors import ResourceError
 from luthier.core.hardware import hardware
 from luthier.core.types import JsonObject
 from luthier.data.loader import TREES, Layout, SequenceStore, heaviest
 from luthier.data.replay import mixed_steps
-from luthier.kernels import attention
+from luthier.kernels import attention, native
+from luthier.kernels.native_layers import IN_ONE_CALL
 from luthier.models.sizes import Memory, Shape, heap_bytes, kv_bytes, lora_weights, shape_of, training_memory
 from luthier.recipes.job import DTYPES, Job
 from luthier.recipes.layout import Heaviest, heaviest_tree, possible_sharing, unshared_layout
@@ -91,15 +92,23 @@ class Weigher:
         layout = layout_under(self._job, settings)
         kept = attention.LONGEST_SHORT.get(DTYPES[ground.dtype], 0) if layout == "packed" and ground.on_cpu else 0
         most = self._heaviest(layout, train.micro_tokens, kept)
+        in_one_call = ground.on_cpu and self._in_one_call(train)
         memory = training_memory(
             self._shape, self.num_trained(settings), ground.dtype, most.positions, checkpointing=bool(train.gradient_checkpointing),
-            score_elements=most.scores, optimizer=train.optimizer,
+            score_elements=most.scores, optimizer=train.optimizer, in_one_call=in_one_call,
         )  # fmt: skip
         if train.gradient_checkpointing:  # what layers left in caches is kept where all else is computed again
             kept_caches = kv_bytes(self._shape, ground.dtype, most.cached)
             memory = memory._replace(activations=memory.activations + kept_caches)
-        heap = heap_bytes(self._shape, ground.dtype, most.positions, train.steps)
+        heap = heap_bytes(self._shape, ground.dtype, most.positions, train.steps, in_one_call=in_one_call)
         return memory._replace(rest=heap if ground.on_cpu else 0)
+
+    def _in_one_call(self, train: TrainSettings) -> bool:
+        """Whether norms and gates keep their inputs alone, as compiled functions do (`train/policy.py`)."""
+        family = self._job.model_config.get_text_config().model_type
+        dealt = world().size > 1 and train.method == "full"
+        as_written = train.compile or train.gradient_checkpointing or dealt or native.library() is None
+        return family in IN_ONE_CALL and not as_written
 
     def num_trained(self, settings: Settings) -> int:
         """Return how many weights are trained."""

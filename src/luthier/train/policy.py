@@ -19,7 +19,7 @@ from luthier.compat.compile_cache import own_compile_cache
 from luthier.core.errors import ModelError, ProofFailed
 from luthier.data.groups import AnswerTargets
 from luthier.data.loader import Batch, Layout
-from luthier.kernels import again, attention, branching, gpu_attention, head, tree_attention
+from luthier.kernels import again, attention, branching, gpu_attention, head, native_layers, tree_attention
 from luthier.train.sharing import PROVEN
 
 _Inputs = dict[
@@ -48,6 +48,8 @@ class Policy:
         self.head = _output_layer(self.stock)
         self.bend = bend_of(self.stock)
         self._compiled = compiled
+        self._computes_again = False
+        self._proven: native_layers.Proven = {}
         if compiled:
             own_compile_cache()
             for layer in _layers(self.decoder):  # all layers share what is compiled, whatever the number of tokens
@@ -60,6 +62,7 @@ class Policy:
 
     def compute_again(self, layout: Layout) -> None:
         """Keep no activations inside the layers in training: the backward pass computes them again, beside a cache too."""
+        self._computes_again = True
         if layout == "cached_tree":
             again.compute_again(_layers(self.decoder))
         else:
@@ -156,9 +159,16 @@ class Policy:
 
     def _states(self, batch: Batch) -> torch.Tensor:
         """Return the last hidden state of every position, flat."""
-        if batch.layout == "cached_tree":
-            return self._branched(batch, lambda inputs: self.decoder(**inputs, use_cache=True).last_hidden_state)
-        return self.decoder(**self._inputs(batch), use_cache=False).last_hidden_state.flatten(0, 1)
+        with self._in_one_call():
+            if batch.layout == "cached_tree":
+                return self._branched(batch, lambda inputs: self.decoder(**inputs, use_cache=True).last_hidden_state)
+            return self.decoder(**self._inputs(batch), use_cache=False).last_hidden_state.flatten(0, 1)
+
+    def _in_one_call(self) -> AbstractContextManager[object]:
+        """Compute norms and gates as compiled functions for a block, where the backward pass does not run the layers as they are."""
+        if self._compiled or self._computes_again or self.device.type != "cpu":
+            return nullcontext()
+        return native_layers.used(self.decoder, self._proven)
 
     def _branched(self, batch: Batch, forward: Callable[[_Branches], torch.Tensor]) -> torch.Tensor:
         assert batch.tree is not None
