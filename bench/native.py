@@ -1,6 +1,6 @@
 """Decoding on a CPU with the compiled functions and without: seconds of the prompts, of a step, and how far attention is from the exact result.
 
-    python bench/native.py [--rows 1 16 64] [--rounds 5] [--json bench/results/native.json] [--page docs/decisions/0010-native-decoding.md]
+    python bench/native.py [--rows 1 16 64] [--rounds 5] [--json bench/results/native.json] [--page docs/decisions/0010-compiled-functions.md]
 
 Both take turns in one process, on the 135M Llama shape with random weights in bfloat16, on the prompts of bench/generate.py: 150 tokens that all share and 20 to
 60 of their own; the medians of the rounds count. Raises where there are no compiled functions.

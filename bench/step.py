@@ -4,7 +4,7 @@
 
 The step is that of bench/sft.py: SNIPS rows behind 150 shared tokens on a Llama shape of 135M random weights, 16 rows as a
 tree; LoRA of rank 16, or every weight. Printed are rows a second, the median of three steps each behind one that warms up: with two threads inside
-each operation, with one, with two and compiled layers (and the seconds of the first step, which compiles), and, for LoRA, in two Python
+each operation (of six steps, in turns with the same without the compiled functions of kernels/native.cpp), with one, with two and compiled layers (and the seconds of the first step, which compiles), and, for LoRA, in two Python
 threads that each take half of the rows as a tree of their own with one thread inside; the lanes compute losses and gradients only, without the optimizer's step.
 `shares` are those of one step with two threads, as torch's profiler sees them, and `gflop` what has to be multiplied (models/flops.py), with the rows a second
 that the measured rate of products would allow.
@@ -33,7 +33,7 @@ from luthier.config.settings import LoraSettings, TrainSettings
 from luthier.core.rundir import create
 from luthier.core.types import Rendered
 from luthier.data.loader import Batch, SequenceStore
-from luthier.kernels import attention
+from luthier.kernels import attention, native
 from luthier.kernels.rates import matmul_rate
 from luthier.kernels.tree_attention import blocks
 from luthier.models.adapters import add_lora
@@ -64,9 +64,11 @@ def main() -> None:
     rows_per_second: dict[str, float] = {}
     with _trainer(store, full=full, compiled=False) as trainer:
         whole = [trainer._laid_out(rows) for rows in steps]
-        for threads in (2, 1):
-            torch.set_num_threads(threads)
-            rows_per_second[f"{threads} threads"], _ = _measured(whole, trainer._train_on)
+        rows_per_second |= _in_turns(
+            whole, {"2 threads": trainer._train_on, "2 threads, no compiled functions": _as_written(trainer)}
+        )
+        torch.set_num_threads(1)
+        rows_per_second["1 threads"], _ = _measured(whole, trainer._train_on)
         if not full:
             halves = [[trainer._laid_out(half) for half in np.split(rows, 2)] for rows in steps]
             rows_per_second["2 lanes"], _ = _measured(halves, _lanes(trainer))
@@ -109,6 +111,31 @@ def _measured(steps: list, run: Callable) -> tuple[float, float]:
         run(step)
         seconds.append(time.perf_counter() - started)
     return round(ROWS / statistics.median(seconds[1:]), 2), round(seconds[0], 1)
+
+
+def _in_turns(steps: list, runs: dict[str, Callable]) -> dict[str, float]:
+    """Return the median rows a second of each, which take every step one behind the other, twice; the first step warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for step in [*steps, *steps[1:]]:
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run(step)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: round(ROWS / statistics.median(taken[1:]), 2) for name, taken in seconds.items()}
+
+
+def _as_written(trainer: Trainer) -> Callable[[list[Batch]], object]:
+    """Train with norms and gates as the model's file has them, without the compiled functions."""
+    found = native._found
+
+    def run(micro: list[Batch]) -> object:
+        native._found = lambda: (None, "the bench leaves them out")
+        try:
+            return trainer._train_on(micro)
+        finally:
+            native._found = found
+
+    return run
 
 
 def _lanes(trainer: Trainer) -> Callable[[list[list[Batch]]], list[None]]:

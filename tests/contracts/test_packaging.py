@@ -30,7 +30,7 @@ def test_the_wheel_holds_what_is_not_code(wheel_files: list[str]):
     model = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors")
     wanted = {
         "luthier/verdict/report.css",
-        "luthier/kernels/decoding.cpp",
+        "luthier/kernels/native.cpp",
         *(f"luthier/starter/model/{name}" for name in model),
     }
     assert wanted <= set(wheel_files)

@@ -14,6 +14,7 @@ from luthier.core.errors import SettingsError
 from luthier.core.journal import entries
 from luthier.core.rundir import create
 from luthier.core.types import JsonValue
+from luthier.kernels import native
 from luthier.models.sizes import kv_bytes, training_memory
 from luthier.recipes.fitting import Ground, Weigher, shape
 from luthier.recipes.job import Job
@@ -125,6 +126,20 @@ def test_beside_a_cache_layers_are_computed_again_and_what_the_cache_keeps_is_we
     assert most.cached > most.positions
     bare = training_memory(sizes, weigher.num_trained(job.settings), "float32", most.positions, checkpointing=True)
     assert again == bare.activations + kv_bytes(sizes, "float32", most.cached) < kept
+
+
+def test_norms_and_gates_that_are_compiled_are_weighed_with_less(tmp_path, monkeypatch):
+    job = planned(tmp_path, PROMPT)
+
+    def activations(*, on_cpu: bool = True, **changes: object) -> int:
+        settings = with_values(job.settings, {f"train.{name}": value for name, value in changes.items()})
+        return Weigher(job, job.training_store).memory(settings, Ground(on_cpu, 0, "bfloat16")).activations
+
+    if native.library() is not None:
+        assert activations() < 0.8 * activations(on_cpu=False) == 0.8 * activations(compile=True)
+    as_written, again = activations(compile=True), activations(gradient_checkpointing=True)
+    monkeypatch.setattr(native, "_found", lambda: (None, "none is wanted"))
+    assert activations() == as_written and activations(gradient_checkpointing=True) == again
 
 
 def test_a_model_that_caps_its_scores_is_planned_and_trained_as_a_tree(tmp_path):

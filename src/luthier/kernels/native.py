@@ -1,8 +1,8 @@
-"""Compiled functions for decoding on a CPU: one file of C++, made by the machine's own compiler, proven before it is used.
+"""Compiled functions for a CPU: one file of C++, made by the machine's own compiler, proven before it is used.
 
 A decoding step is many small operations, and what they cost is starting them: a norm is nine, and the few queries of a row against its own
-keys are a product that is too small for its preparations. `decoding.cpp` has each of them as one call
-(docs/decisions/0010-native-decoding.md has the figures and the reasons).
+keys are a product that is too small for its preparations. In training each of the nine goes over memory once more. `native.cpp` has each of them as one call
+(docs/decisions/0010-compiled-functions.md has the figures and the reasons).
 
 The library is compiled once a machine, in about a second, and kept by the hash of the source, the flags, the compiler and the processor. Without a compiler, on
 another system than Linux, or where it does not give what torch gives, there is none, and torch computes as before: that costs speed alone.
@@ -33,7 +33,7 @@ from luthier.kernels import reference
 log = logging.getLogger(__name__)
 
 WIDTH = 16  # channels of a head come in whole vectors
-_SOURCE = Path(__file__).with_name("decoding.cpp")
+_SOURCE = Path(__file__).with_name("native.cpp")
 # No -ffast-math: it would take the rounding out of the exponential, and infinities out of what is hidden.
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-exceptions", "-fno-rtti", "-fPIC", "-shared")
 _NAMES = {torch.bfloat16: "bf16", torch.float32: "f32"}
@@ -232,7 +232,7 @@ def _found() -> tuple[Native | None, str]:
     else:
         if not (fault := fault_of(made)):
             return made, ""
-    log.warning("answers are decoded without compiled functions, at less speed: %s", fault)
+    log.warning("going on without compiled functions, at less speed: %s", fault)
     return None, fault
 
 
@@ -261,7 +261,7 @@ def fault_of(found: Native) -> str:
 
 def _made() -> Native:
     """Load the library from the cache, or compile it there."""
-    name = f"decoding-{_key()}.so"
+    name = f"{_key()}.so"
     try:
         path = cache_folder() / "native" / name
         if _is_ours(path):
@@ -271,7 +271,7 @@ def _made() -> Native:
     except (OSError, RuntimeError):  # a home that is not writable, or none
         folder, path = tempfile.mkdtemp(), None
     try:
-        made = Path(folder) / "decoding.so"
+        made = Path(folder) / "native.so"
         subprocess.run(
             [compiler(), *_FLAGS, str(_SOURCE), "-o", str(made)], check=True, capture_output=True, text=True, timeout=_MOST_SECONDS
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """Norms and gates on a CPU, each as one call instead of the operations that it is written in, forward and backward.
 
 They stand in the place of a stock model's own while rows are decoded, or while a training runs forward, as packed linear layers do (`packed_linear.py`).
-Which modules compute the same is not read from their names: the first of a kind is run beside its own, with its own weights, and only what gives the same,
-and the same gradients where there are any, is used.
+Which modules compute the same is not read from their names: one of each kind is run beside its stock one, with counted random weights, and only what gives
+the same, and the same gradients where they are wanted, is used.
 
 Shapes: D channels of a hidden state, R rows of it, F of what a gated layer widens it to.
 """
@@ -24,8 +24,9 @@ IN_ONE_CALL = frozenset({
     "granite", "llama", "ministral", "mistral", "olmo2", "olmo3", "qwen2", "qwen3", "smollm3",
 })  # fmt: skip
 _SIZES = (1e-3, 0.1, 1.0, 30.0)  # of the rows that a module is run on
+_NARROW = 2 * WIDTH
 # Of a row's norm. In bfloat16 a number that is rounded otherwise ends in its neighbour, 2^-8 of it away; gradients are behind several such roundings.
-_CLOSE = {torch.bfloat16: 2.0**-6, torch.float32: 1e-5}
+_CLOSE = {torch.bfloat16: 2.0**-5, torch.float32: 1e-4}
 
 
 class NativeNorm(nn.Module):
@@ -102,13 +103,16 @@ Proven = dict[tuple[object, ...], bool]
 
 
 @contextmanager
-def used(model: nn.Module, proven: Proven | None = None) -> Generator[None]:
-    """Let a model compute so for a while. `proven` is what was found out before, and takes what is found out now."""
+def used(model: nn.Module, proven: Proven | None = None, *, gradients: bool = False) -> Generator[None]:
+    """Let a model compute so for a while; `gradients` says whether a backward pass follows, whose gradients are proven too.
+
+    `proven` is what was found out before, and takes what is found out now.
+    """
     proven = {} if proven is None else proven
     found: list[tuple[nn.Module, str, nn.Module]] = []
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if (fast := _native(child, proven)) is not None:
+            if (fast := _native(child, proven, gradients)) is not None:
                 setattr(module, name, fast)
                 found.append((module, name, child))
     try:
@@ -118,14 +122,16 @@ def used(model: nn.Module, proven: Proven | None = None) -> Generator[None]:
             setattr(module, name, child)
 
 
-def _native(module: nn.Module, proven: dict[tuple[object, ...], bool]) -> NativeNorm | NativeGate | None:
+def _native(module: nn.Module, proven: Proven, gradients: bool) -> NativeNorm | NativeGate | None:
     """Return what computes the same as a module; None where nothing does, or where somebody listens to it."""
     if module._forward_hooks or module._forward_pre_hooks:
         return None
     if _is_norm(module):
         width, kind = len(module.get_parameter("weight")), NativeNorm
+        key = (type(module), width, module.variance_epsilon, gradients)
     elif _is_gate(module):
         width, kind = int(getattr(module.get_submodule("gate_proj"), "out_features", 1)), NativeGate
+        key = (type(module), type(module.get_submodule("act_fn")), gradients)
     else:
         return None
     weight = next(module.parameters())
@@ -134,11 +140,11 @@ def _native(module: nn.Module, proven: dict[tuple[object, ...], bool]) -> Native
     )  # to several processes, or otherwise strange
     if width % WIDTH or dealt or (compiled := native.for_type(weight)) is None:
         return None
-    fast = kind(compiled, module)
-    key = (type(module), width, weight.dtype, weight.requires_grad, torch.is_grad_enabled())
+    key = (*key, weight.dtype)
     if key not in proven:
-        proven[key] = _same(module, fast, weight.dtype)
-    return fast if proven[key] else None
+        stock = _stand_in(module, weight.dtype)
+        proven[key] = _same(stock, kind(compiled, stock), weight.dtype, gradients)
+    return kind(compiled, module) if proven[key] else None
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -153,27 +159,46 @@ def _is_gate(module: nn.Module) -> bool:
     return parts and isinstance(module._modules.get("act_fn"), SiLUActivation | nn.SiLU)
 
 
-def _same(stock: nn.Module, fast: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether two modules give the same for rows of all sizes, and the same gradients where there are any."""
-    width = next(stock.parameters()).shape[-1]
-    numbers = torch.Generator().manual_seed(width)
+def _stand_in(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a module that computes as this one does, with counted random weights; a gated layer becomes a narrow one.
+
+    What is found out of it is then the same for all weights, and so for a training that goes on as for the one that began.
+    """
+    copy = object.__new__(type(module))
+    copy.__dict__ = dict(module.__dict__)
+    numbers = torch.Generator().manual_seed(0)
+    if _is_norm(module):
+        weight = torch.randn(len(module.get_parameter("weight")), generator=numbers)
+        copy._parameters = {"weight": nn.Parameter(weight.to(dtype))}
+        return copy
+    copy._modules = dict(module._modules)
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        layer = nn.Linear(_NARROW, _NARROW, bias=False, device="meta")
+        layer.weight = nn.Parameter((torch.randn(_NARROW, _NARROW, generator=numbers) / _NARROW**0.5).to(dtype))
+        copy._modules[name] = layer
+    return copy
+
+
+def _same(stock: nn.Module, fast: nn.Module, dtype: torch.dtype, gradients: bool) -> bool:
+    """Whether two modules give the same for rows of all sizes, and the same gradients."""
+    weights = list(stock.parameters())
+    numbers = torch.Generator().manual_seed(1)
     size_R1 = torch.tensor(_SIZES)[:, None]
-    hidden_1RD = (torch.randn(1, len(_SIZES), width, generator=numbers) * size_R1).to(dtype)
-    grad_1RD = torch.randn(hidden_1RD.shape, generator=numbers).to(dtype)
-    weights = [weight for weight in stock.parameters() if weight.requires_grad]
-    with torch.random.fork_rng(devices=[]):  # a dropout inside draws nothing that the training would have drawn
-        wanted, got = (_results(module, hidden_1RD, grad_1RD, weights) for module in (stock, fast))
+    hidden_RD = (torch.randn(len(_SIZES), weights[0].shape[-1], generator=numbers) * size_R1).to(dtype)
+    grad_RD = torch.randn(hidden_RD.shape, generator=numbers).to(dtype)
+    with torch.inference_mode(mode=False), torch.set_grad_enabled(gradients):
+        wanted, got = (_results(module, hidden_RD, grad_RD, weights) for module in (stock, fast))
     pairs = list(zip(wanted, got, strict=True))
     apart = [(b - a).float().norm(dim=-1) <= _CLOSE[dtype] * a.float().norm(dim=-1) for a, b in pairs]
     return all(a.dtype == b.dtype for a, b in pairs) and all(bool(close.all()) for close in apart)
 
 
 def _results(
-    module: nn.Module, hidden_1RD: torch.Tensor, grad_1RD: torch.Tensor, weights: list[nn.Parameter]
+    module: nn.Module, hidden_RD: torch.Tensor, grad_RD: torch.Tensor, weights: list[nn.Parameter]
 ) -> list[torch.Tensor]:
-    """Return a module's output and, where gradients are computed, those of its input and of its trained weights."""
+    """Return a module's output and, where gradients are computed, those of its input and of its weights."""
+    hidden_RD = hidden_RD.clone().requires_grad_(torch.is_grad_enabled())
+    out_RD = module(hidden_RD)
     if not torch.is_grad_enabled():
-        return [module(hidden_1RD)]
-    hidden_1RD = hidden_1RD.clone().requires_grad_()
-    out = module(hidden_1RD)
-    return [out.detach(), *torch.autograd.grad(out, [hidden_1RD, *weights], grad_1RD)]
+        return [out_RD]
+    return [out_RD.detach(), *torch.autograd.grad(out_RD, [hidden_RD, *weights], grad_RD)]

@@ -37,7 +37,7 @@ def doctor() -> JsonObject:
     return {
         **environment(), "free_memory_bytes": free, "free_disk_bytes": machine.free_disk_bytes, "device": device,
         "flops_per_second": rates, "faster": str(dtype).removeprefix("torch."), "models": fits,
-        "compiled_decoding": native.library() is not None, "compiled_decoding_why_not": native.why_not(),
+        "compiled_why_not": native.why_not(),
     }  # type: ignore[dict-item]  # dicts of floats are JSON, which a checker reads invariantly  # fmt: skip
 
 
@@ -52,11 +52,11 @@ def as_text(facts: JsonObject) -> str:
         f"python    {facts['python']}; " + ", ".join(f"{name} {version}" for name, version in packages.items()),
         f"fast here {facts['faster']}: "
         + ", ".join(f"{name} {float(str(rate)) / 1e9:,.0f} GFLOP/s" for name, rate in rates.items()),
-        "decoding  on the CPU "
+        "compiled  "
         + (
-            "with compiled functions"
-            if facts["compiled_decoding"]
-            else f"without compiled functions: {facts['compiled_decoding_why_not']}"
+            f"nothing: {facts['compiled_why_not']}"
+            if facts["compiled_why_not"]
+            else "norms and gates, and the attention of answers"
         ),
         "models    LoRA on rows of 200 tokens:",
     ]

@@ -168,7 +168,7 @@ class Policy:
         """Compute norms and gates as compiled functions for a block, where the backward pass does not run the layers as they are."""
         if self._compiled or self._computes_again or self.device.type != "cpu":
             return nullcontext()
-        return native_layers.used(self.decoder, self._proven)
+        return native_layers.used(self.decoder, self._proven, gradients=torch.is_grad_enabled())
 
     def _branched(self, batch: Batch, forward: Callable[[_Branches], torch.Tensor]) -> torch.Tensor:
         assert batch.tree is not None

@@ -1,4 +1,5 @@
-// What decoding on a CPU does beside its matrix products: attention, norms, gates, new columns, and the sum behind a token's probability.
+// What a CPU does beside the large matrix products: norms and gates, with their gradients; and when rows are decoded attention, new columns, the greatest
+// logit and the sum behind its probability.
 //
 // The rows of a batch begin alike. Their queries meet the keys and values of what they share as one matrix product a head; then each row meets
 // those of its own. Both keep a running softmax (Milakov and Gimelshein 2018, arXiv 1805.02867), so that no scores are kept and none are
