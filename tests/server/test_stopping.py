@@ -4,6 +4,7 @@ import http.client
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,17 +38,18 @@ def ending() -> Iterator[Callable[[Served], None]]:
 
 
 def read(client: OpenAI, max_tokens: int, begun: list[int]) -> str | None:
-    """Read a stream to its end; return why it ended."""
+    """Read a stream to its end, noting each of its parts by its thread; return why it ended."""
     reason = None
     for chunk in client.chat.completions.create(**ASKED, max_tokens=max_tokens, stop=["\0"]):
-        begun.append(1)
+        begun.append(threading.get_ident())
         reason = chunk.choices[0].finish_reason or reason
     return reason
 
 
 def until_begun(begun: list[int], streams: int) -> None:
+    """Wait until every stream has begun: one that has not would be told to come again."""
     deadline = time.monotonic() + 180
-    while len(begun) < 2 * streams:
+    while len(set(begun)) < streams:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
