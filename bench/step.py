@@ -33,7 +33,7 @@ from luthier.config.settings import LoraSettings, TrainSettings
 from luthier.core.rundir import create
 from luthier.core.types import Rendered
 from luthier.data.loader import Batch, SequenceStore
-from luthier.kernels import attention, native
+from luthier.kernels import attention
 from luthier.kernels.rates import matmul_rate
 from luthier.kernels.tree_attention import blocks
 from luthier.models.adapters import add_lora
@@ -126,14 +126,14 @@ def _in_turns(steps: list, runs: dict[str, Callable]) -> dict[str, float]:
 
 def _as_written(trainer: Trainer) -> Callable[[list[Batch]], object]:
     """Train with norms and gates as the model's file has them, without the compiled functions."""
-    found = native._found
+    policy = trainer.policy
 
     def run(micro: list[Batch]) -> object:
-        native._found = lambda: (None, "the bench leaves them out")
+        kept, policy._swaps = policy._swaps, {False: [], True: []}
         try:
             return trainer._train_on(micro)
         finally:
-            native._found = found
+            policy._swaps = kept
 
     return run
 

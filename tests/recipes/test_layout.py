@@ -15,7 +15,7 @@ from luthier.core.journal import entries
 from luthier.core.rundir import create
 from luthier.core.types import JsonValue
 from luthier.kernels import native
-from luthier.models.sizes import kv_bytes, training_memory
+from luthier.models.sizes import Memory, kv_bytes, training_memory
 from luthier.recipes.fitting import Ground, Weigher, shape
 from luthier.recipes.job import Job
 from luthier.recipes.layout import heaviest_tree
@@ -131,12 +131,16 @@ def test_beside_a_cache_layers_are_computed_again_and_what_the_cache_keeps_is_we
 def test_norms_and_gates_that_are_compiled_are_weighed_with_less(tmp_path, monkeypatch):
     job = planned(tmp_path, PROMPT)
 
-    def activations(*, on_cpu: bool = True, **changes: object) -> int:
+    def weighed(*, on_cpu: bool = True, **changes: object) -> Memory:
         settings = with_values(job.settings, {f"train.{name}": value for name, value in changes.items()})
-        return Weigher(job, job.training_store).memory(settings, Ground(on_cpu, 0, "bfloat16")).activations
+        return Weigher(job, job.training_store).memory(settings, Ground(on_cpu, 0, "bfloat16"))
+
+    def activations(**changes: bool) -> int:
+        return weighed(**changes).activations
 
     if native.library() is not None:
         assert activations() < 0.8 * activations(on_cpu=False) == 0.8 * activations(compile=True)
+        assert weighed().rest < weighed(compile=True).rest  # what the heap keeps is in proportion
     as_written, again = activations(compile=True), activations(gradient_checkpointing=True)
     monkeypatch.setattr(native, "_found", lambda: (None, "none is wanted"))
     assert activations() == as_written and activations(gradient_checkpointing=True) == again

@@ -52,8 +52,11 @@ def test_gradients_are_those_of_the_layers_as_they_are_written(
     # Nothing below the first adapter has a gradient to hand on.
     assert called["rms_norm_backward"] == 2 * layers + 1 + proofs - (method == "lora")
     assert list(policy.model.modules()) == modules
+    gradients(policy)  # what was found out is not found out again
+    assert called["gated"] == 2 * layers + proofs and called["rms_norm"] == 2 * (2 * layers + 1) + proofs
     before = dict(called)
     monkeypatch.setattr(native, "_found", lambda: (None, "none is wanted"))
+    policy._swaps.clear()
     wanted = gradients(policy)
     assert called == before
     assert ours.keys() == wanted.keys()

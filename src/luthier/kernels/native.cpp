@@ -147,7 +147,7 @@ void product(float* out, int64_t lines, const float* left, int64_t down, int64_t
     }
 }
 
-// What the queries of some rows have found behind a beginning: for every query the greatest score, the sum of the shares and the mixed values.
+// What many queries have found among the same keys: for every query the greatest score, the sum of the shares of it and the mixed values.
 struct Found {
     std::vector<float> query, score, mixed, greatest, total, key, value;
     int64_t m = 0;
@@ -200,7 +200,7 @@ struct Found {
     }
 };
 
-// What a query has found among its row's own keys: the greatest score and the sum of the shares of it.
+// The same of one query, without the mixed values.
 struct Own {
     float greatest, total;
 };

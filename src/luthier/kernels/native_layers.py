@@ -9,7 +9,7 @@ Shapes: D channels of a hidden state, R rows of it, F of what a gated layer wide
 
 import inspect
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
@@ -99,30 +99,39 @@ class _Gate(torch.autograd.Function):
         return *ctx.compiled.gated_backward(grad, *ctx.saved_tensors), None
 
 
-Proven = dict[tuple[object, ...], bool]
+_Proven = dict[tuple[object, ...], bool]
+Swap = tuple[nn.Module, str, nn.Module, nn.Module]
+
+
+def swaps(model: nn.Module, *, gradients: bool = False) -> list[Swap]:
+    """Return whose child of which name may be replaced by what; `gradients` says whether a backward pass follows, whose gradients are proven too.
+
+    It holds as long as the model keeps its modules, whatever becomes of its weights.
+    """
+    proven: _Proven = {}
+    children = [(module, name, child) for module in model.modules() for name, child in module.named_children()]
+    found = [(module, name, child, _native(child, proven, gradients)) for module, name, child in children]
+    return [(module, name, child, fast) for module, name, child, fast in found if fast is not None]
 
 
 @contextmanager
-def used(model: nn.Module, proven: Proven | None = None, *, gradients: bool = False) -> Generator[None]:
-    """Let a model compute so for a while; `gradients` says whether a backward pass follows, whose gradients are proven too.
-
-    `proven` is what was found out before, and takes what is found out now.
-    """
-    proven = {} if proven is None else proven
-    found: list[tuple[nn.Module, str, nn.Module]] = []
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if (fast := _native(child, proven, gradients)) is not None:
-                setattr(module, name, fast)
-                found.append((module, name, child))
+def swapped(found: list[Swap]) -> Generator[None]:
+    """Let a model compute with the replacements for a while."""
+    for module, name, _, fast in found:
+        module._modules[name] = fast
     try:
         yield
     finally:
-        for module, name, child in found:
-            setattr(module, name, child)
+        for module, name, child, _ in found:
+            module._modules[name] = child
 
 
-def _native(module: nn.Module, proven: Proven, gradients: bool) -> NativeNorm | NativeGate | None:
+def used(model: nn.Module, *, gradients: bool = False) -> AbstractContextManager[None]:
+    """Find the replacements and let a model compute with them for a while."""
+    return swapped(swaps(model, gradients=gradients))
+
+
+def _native(module: nn.Module, proven: _Proven, gradients: bool) -> NativeNorm | NativeGate | None:
     """Return what computes the same as a module; None where nothing does, or where somebody listens to it."""
     if module._forward_hooks or module._forward_pre_hooks:
         return None

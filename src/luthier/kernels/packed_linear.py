@@ -2,7 +2,7 @@
 
 A product of many rows earns what it costs to lay the weights out anew every time. With the few rows of a decoding step that costs as much as the
 product: on one core of an AMD EPYC, 1,536 x 576 weights in bfloat16 take 1.6 times as long from plain weights as from packed
-ones with 4 rows, 1.5 times with 16 and 1.3 times with 32 (bench/packed.py). In bfloat16 the results are the same bits there;
+ones with 4 or 16 rows, 1.3 times with 32 and 1.2 times with 64 (bench/packed.py). In bfloat16 the results are the same bits there;
 float32 stays as it is, so that its answers are to the bit those of stock products.
 
 Layers that read the same input, such as an attention's queries, keys and values, are laid out as one: with 32 rows that takes 0.7 to 0.9

@@ -49,7 +49,7 @@ class Policy:
         self.bend = bend_of(self.stock)
         self._compiled = compiled
         self._computes_again = False
-        self._proven: native_layers.Proven = {}
+        self._swaps: dict[bool, list[native_layers.Swap]] = {}
         if compiled:
             own_compile_cache()
             for layer in _layers(self.decoder):  # all layers share what is compiled, whatever the number of tokens
@@ -168,7 +168,10 @@ class Policy:
         """Compute norms and gates as compiled functions for a block, where the backward pass does not run the layers as they are."""
         if self._compiled or self._computes_again or self.device.type != "cpu":
             return nullcontext()
-        return native_layers.used(self.decoder, self._proven, gradients=torch.is_grad_enabled())
+        gradients = torch.is_grad_enabled()
+        if gradients not in self._swaps:
+            self._swaps[gradients] = native_layers.swaps(self.decoder, gradients=gradients)
+        return native_layers.swapped(self._swaps[gradients])
 
     def _branched(self, batch: Batch, forward: Callable[[_Branches], torch.Tensor]) -> torch.Tensor:
         assert batch.tree is not None
