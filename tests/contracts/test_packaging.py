@@ -31,6 +31,8 @@ def test_the_wheel_holds_what_is_not_code(wheel_files: list[str]):
     wanted = {
         "luthier/verdict/report.css",
         "luthier/kernels/native.cpp",
+        "luthier/kernels/native.h",
+        "luthier/kernels/native_tree.cpp",
         *(f"luthier/starter/model/{name}" for name in model),
     }
     assert wanted <= set(wheel_files)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from luthier.core.places import CACHE_VARIABLE
-from luthier.kernels import native
+from luthier.kernels import native, native_build
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason=f"needs compiled functions: {native.why_not()}")
 
@@ -67,28 +68,46 @@ def test_a_compiler_that_fails_is_named_and_nothing_is_left(
     assert "false could not make them" in word and list(fresh.iterdir()) == []
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 FAULTS = {
-    "keys behind a token's own are seen": ("std::fill_n(&score[p * m]", "if (false) std::fill_n(&score[p * m]"),
+    "keys behind a token's own are seen": ("native.cpp", "std::fill_n(&score[p * m]", "if (false) std::fill_n(&score[p * m]"),
     "a beginning counts twice": (
+        "native.cpp",
         "own = {most, own.total * ours + other",
         "own = {most, own.total * ours + 2.0f * other",
     ),
-    "the greatest so far is forgotten": ("store(&greatest[at], most);", "store(&greatest[at], before);"),
-    "a row reads its neighbour's line": ("place = (line[row] * heads", "place = (row * heads"),
-    "the rest of a line is left out": ("rest[i - whole] = ", "if (false) rest[i - whole] = "),
-}
+    "the greatest so far is forgotten": ("native.cpp", "store(&greatest[at], most);", "store(&greatest[at], before);"),
+    "a row reads its neighbour's line": ("native.cpp", "place = (line[row] * heads", "place = (row * heads"),
+    "the rest of a line is left out": ("native.cpp", "rest[i - whole] = ", "if (false) rest[i - whole] = "),
+    "tokens see those behind them": ("native_tree.cpp", "std::fill(score, score + from, what);", ""),
+    "tokens see those before the window": ("native_tree.cpp", "std::fill(score + to, score + m, what);", ""),
+    "what stands before is not seen": ("native_tree.cpp", "for (int64_t i = first_span(piece", "for (int64_t i = first_span(piece.segment + 1) - first_span(piece"),
+    "a piece of a segment is not measured by the others": ("native_tree.cpp", "store(&room.less[q], less);", "store(&room.less[q], all(1.0f));"),
+    "keys get the gradient of one thread": ("native_tree.cpp", "for (int64_t part = 0; part < parts; part++) total", "for (int64_t part = 0; part < 1; part++) total"),
+    "scores are not held to what the result has": ("native_tree.cpp", "(load(score_grad + q) - load(&room.product[q]))", "load(score_grad + q)"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_a_library_that_computes_something_else_is_not_used(
-    fault: str, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+    fault: str, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], two_threads: None
 ) -> None:
-    right, wrong = FAULTS[fault]
-    source = native._SOURCE.read_text(encoding="utf-8")
-    assert right in source
-    spoiled = tmp_path / "native.cpp"
-    spoiled.write_text(source.replace(right, wrong), encoding="utf-8")
-    monkeypatch.setattr(native, "_SOURCE", spoiled)
+    name, right, wrong = FAULTS[fault]
+    for kept in native_build._SOURCES:
+        source = (native_build._FOLDER / kept).read_text(encoding="utf-8")
+        assert kept != name or right in source
+        (tmp_path / kept).write_text(source.replace(right, wrong) if kept == name else source, encoding="utf-8")
+    monkeypatch.setattr(native_build, "_FOLDER", tmp_path)
+    monkeypatch.setattr(
+        native_build, "_FLAGS", ["-O0" if flag == "-O3" else flag for flag in native_build._FLAGS]
+    )  # made in half the time
     monkeypatch.setenv("CXX", os.environ.get("CXX") or shutil.which("g++") or "c++")
     assert native.library() is None
     (word,) = said

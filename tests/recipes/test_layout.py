@@ -128,7 +128,7 @@ def test_beside_a_cache_layers_are_computed_again_and_what_the_cache_keeps_is_we
     assert again == bare.activations + kv_bytes(sizes, "float32", most.cached) < kept
 
 
-def test_norms_and_gates_that_are_compiled_are_weighed_with_less(tmp_path, monkeypatch):
+def test_what_is_compiled_is_weighed_with_less(tmp_path, monkeypatch):
     job = planned(tmp_path, PROMPT)
 
     def weighed(*, on_cpu: bool = True, **changes: object) -> Memory:
@@ -138,12 +138,14 @@ def test_norms_and_gates_that_are_compiled_are_weighed_with_less(tmp_path, monke
     def activations(**changes: bool) -> int:
         return weighed(**changes).activations
 
-    if native.library() is not None:
-        assert activations() < 0.8 * activations(on_cpu=False) == 0.8 * activations(compile=True)
-        assert weighed().rest < weighed(compile=True).rest  # what the heap keeps is in proportion
     as_written, again = activations(compile=True), activations(gradient_checkpointing=True)
+    if native.library() is not None:
+        assert activations() < 0.8 * as_written
+        assert as_written < activations(on_cpu=False)  # there attention may keep scores
+        assert weighed().rest < weighed(compile=True).rest  # what the heap keeps is in proportion
     monkeypatch.setattr(native, "_found", lambda: (None, "none is wanted"))
-    assert activations() == as_written and activations(gradient_checkpointing=True) == again
+    assert activations() == activations(compile=True) == activations(on_cpu=False) >= as_written
+    assert activations(gradient_checkpointing=True) >= again
 
 
 def test_a_model_that_caps_its_scores_is_planned_and_trained_as_a_tree(tmp_path):

@@ -1,11 +1,10 @@
 """Our attention inside a stock model: packed sequences, each of which sees itself only, and token trees.
 
-Sequences lie one behind another in a single row. Runs of equal length are taken out as a batch, so
-there is no padding and no mask across sequences. On a 2-core CPU short sequences go through plain
-matrix products with their own backward pass: in bfloat16 these take a fifth of the time of torch's
-flash kernel at 48 tokens and two thirds at 384, in float32 nine tenths at 48 and as much from 192 on
-(bench/attention.py). Trees go to `tree_attention.py`, and both on a GPU to `gpu_attention.py`. Either enters a stock model through transformers' public attention interface;
-which models may use it is decided by `train/policy.py` for packed rows and by `train/sharing.py` for trees.
+Sequences lie one behind another in a single row, without padding and without a mask across them. On a CPU they and trees go through the compiled functions
+(`native_attention.py`), and where there are none through plain torch: trees as `tree_attention.py` has them, runs of equal length as a batch, the short ones as
+matrix products with their own backward pass. In bfloat16 those products take a fourth of the time of torch's flash kernel at 48 tokens, in float32 four fifths,
+and the compiled functions three to nine tenths of what the products take (bench/attention.py). On a GPU both go to `gpu_attention.py`. Either enters a stock
+model through transformers' public attention interface; which models may use it is decided by `train/policy.py` for packed rows and by `train/sharing.py` for trees.
 
 Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run, l tokens of each,
 M = n x H.
@@ -19,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from luthier.core.errors import ModelError
-from luthier.kernels import gpu_attention
+from luthier.kernels import gpu_attention, native_attention
 from luthier.kernels.tree_attention import Blocks, tree_attention
 
 NAME = "luthier_packed"
@@ -92,6 +91,10 @@ def packed_attention(
         inputs = (query_1HNE[0], key_1HNE[0], value_1HNE[0])
         if isinstance(blocks, gpu_attention.Branches):
             out_HNE = gpu_attention.along_tree(*inputs, blocks, scale, sliding_window)
+        elif library := native_attention.library_for(*inputs):
+            out_HNE = native_attention.attend(
+                library, *inputs, native_attention.branches_of(blocks), scale, sliding_window
+            )
         else:
             out_HNE = tree_attention(*inputs, blocks, scale, sliding_window)
         return out_HNE.transpose(0, 1)[None], None
@@ -99,6 +102,11 @@ def packed_attention(
         if dropout == 0.0 and query_1HNE.dtype in gpu_attention.HALVES:
             return gpu_attention.within_rows(query_1HNE[0], key_1HNE[0], value_1HNE[0], runs, scale)[None], None
         runs = equal_runs(runs.places)
+    library = native_attention.library_for(query_1HNE, key_1HNE, value_1HNE)
+    if runs is not None and library is not None and dropout == 0.0:
+        inputs = (query_1HNE[0], key_1HNE[0], value_1HNE[0])
+        out_HNE = native_attention.attend(library, *inputs, native_attention.rows_of(runs), scale)
+        return out_HNE.transpose(0, 1)[None], None
     repeats = query_1HNE.shape[1] // key_1HNE.shape[1]
     if repeats > 1:
         key_1HNE, value_1HNE = (x.repeat_interleave(repeats, dim=1) for x in (key_1HNE, value_1HNE))

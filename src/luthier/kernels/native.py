@@ -1,25 +1,22 @@
-"""Compiled functions for a CPU: one file of C++, made by the machine's own compiler, proven before it is used.
+"""Compiled functions for a CPU: a little C++, made by the machine's own compiler, proven before it is used.
 
 A decoding step is many small operations, and what they cost is starting them: a norm is nine, and the few queries of a row against its own
-keys are a product that is too small for its preparations. In training each of the nine goes over memory once more. `native.cpp` has each of them as one call
-(docs/decisions/0010-compiled-functions.md has the figures and the reasons).
+keys are a product that is too small for its preparations. In training each of the nine goes over memory once more, and so does each step of attention. `native.cpp`
+has norms, gates and what decoding needs as one call each, `native_tree.cpp` the attention of training (docs/decisions/0010-compiled-functions.md has the figures
+and the reasons).
 
-The library is compiled once a machine, in about a second, and kept by the hash of the source, the flags, the compiler and the processor. Without a compiler, on
-another system than Linux, or where it does not give what torch gives, there is none, and torch computes as before: that costs speed alone.
+Without a compiler (`native_build.py`), on another system than Linux, or where the library does not give what torch gives, there is none, and torch computes as
+before: that costs speed alone.
 
 Shapes: N tokens of a pass, n of its rows, L lines of a block, H key-value heads, X query heads, C columns, E channels, P tokens of a beginning, B rows of logits, V
-the size of the vocabulary, D and F channels of hidden states.
+the size of the vocabulary, D and F channels of hidden states; for training N tokens, H query heads, K key heads, S segments, P spans.
 """
 
 import ctypes
-import hashlib
 import logging
-import os
-import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -27,25 +24,29 @@ from typing import NamedTuple
 
 import torch
 
-from luthier.core.places import cache_folder
+from luthier.core.types import Segment
 from luthier.kernels import reference
+from luthier.kernels.native_build import build, compiler
 
 log = logging.getLogger(__name__)
 
 WIDTH = 16  # channels of a head come in whole vectors
-_SOURCE = Path(__file__).with_name("native.cpp")
-# No -ffast-math: it would take the rounding out of the exponential, and infinities out of what is hidden.
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fno-exceptions", "-fno-rtti", "-fPIC", "-shared")
 _NAMES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 _CLOSE = {torch.bfloat16: 1e-2, torch.float32: 1e-5}  # of the norm: how far from torch's float64 results may be
 # The functions and their arguments: p a place in memory, n a number of things or a stride, x a float, t threads.
 _ARGUMENTS = {
     "attend": "pnnnppnpppppnpppnpnnnnxt", "log_sum_exp": "pnpnnt", "greatest": "pnppnnt", "rms_norm": "ppppnnxt", "rms_norm_backward": "ppppppnnt", "gated": "ppnnpnnt", "gated_backward": "pppnnppnnt", "write": "pnnpnnppnnn",
+    "along": "pnnpnnpnnnnnnpnpnxnppt", "along_backward": "pnnpnnpnnnnnnpnpnxnpppnnpppt",
 }  # fmt: skip
-_CHECKED = {"attend", "write"}  # they say whether what they are told lies inside of what they are given
+_CHECKED = {
+    "attend",
+    "write",
+    "along",
+    "along_backward",
+}  # they say whether what they are told lies inside of what they are given
 _TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "x": ctypes.c_float, "t": ctypes.c_int}
-_MOST_SECONDS = 60
-_OTHERS = 0o022  # write permissions of a group and of the world
+_NO_TREE = "the segments do not follow each other, or one sees what does not stand before it"
+_ALL = 1 << 32  # a window that hides nothing
 
 States = tuple[torch.Tensor, torch.Tensor]
 
@@ -59,6 +60,17 @@ class Rows(NamedTuple):
     count_n: torch.Tensor
     start_n: torch.Tensor
     seen_n: torch.Tensor
+
+
+class Branches(NamedTuple):
+    """Segments of tokens one behind another, and what stands before each.
+
+    `segment_S3` has, of each and once more for the end, its first token, how many it has and which of the spans is its first; `span_P2` the spans of tokens that
+    a segment sees beside its own, from the first on.
+    """
+
+    segment_S3: torch.Tensor
+    span_P2: torch.Tensor
 
 
 class Native:
@@ -96,6 +108,47 @@ class Native:
         if not fits:
             raise IndexError("a row lies outside of its block, of the pass or of the beginnings")
         return out_NXE
+
+    def along(
+        self, query_HNE: torch.Tensor, key_KNE: torch.Tensor, value_KNE: torch.Tensor, branches: Branches, scale: float, window: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return causal softmax attention along a tree, H x N x E, and each query's logarithm of its sum of exponentials, H x N in float32.
+
+        With a window, of the last `window` tokens. The result lies in memory as N x H x E. Raises IndexError for segments that do not follow each other to the
+        end, and for spans that do not lie before them.
+        """
+        states = [_with_channels(one) for one in (query_HNE, key_KNE, value_KNE)]
+        out_NHE, log_total_HN = _as_tokens(query_HNE), torch.empty(query_HNE.shape[:2])
+        given = (
+            *_along(states, branches, scale, window),
+            out_NHE.data_ptr(),
+            log_total_HN.data_ptr(),
+            torch.get_num_threads(),
+        )
+        if not self._functions["along", query_HNE.dtype](*given):
+            raise IndexError(_NO_TREE)
+        return out_NHE.transpose(0, 1), log_total_HN
+
+    def along_backward(
+        self, grad_HNE: torch.Tensor, query_HNE: torch.Tensor, key_KNE: torch.Tensor, value_KNE: torch.Tensor, out_HNE: torch.Tensor,
+        log_total_HN: torch.Tensor, branches: Branches, scale: float, window: int | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return the gradients of queries, keys and values from that of the result; `out_HNE` and `log_total_HN` are what `along` gave."""
+        states = [_with_channels(one) for one in (query_HNE, key_KNE, value_KNE)]
+        grad_HNE, out_NHE, log_total_HN = (
+            _with_channels(grad_HNE),
+            out_HNE.transpose(0, 1).contiguous(),
+            log_total_HN.contiguous(),
+        )
+        _check_types(query_HNE, grad_HNE, out_NHE)
+        query_grad_NHE, key_grad_NKE, value_grad_NKE = (_as_tokens(one) for one in states)
+        fits = self._functions["along_backward", query_HNE.dtype](
+            *_along(states, branches, scale, window), out_NHE.data_ptr(), log_total_HN.data_ptr(), grad_HNE.data_ptr(), grad_HNE.stride(1),
+            grad_HNE.stride(0), query_grad_NHE.data_ptr(), key_grad_NKE.data_ptr(), value_grad_NKE.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        if not fits:
+            raise IndexError(_NO_TREE)
+        return query_grad_NHE.transpose(0, 1), key_grad_NKE.transpose(0, 1), value_grad_NKE.transpose(0, 1)
 
     def log_sum_exp(self, logits_BV: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of the sum of exponentials of each row, in float32."""
@@ -201,11 +254,6 @@ def for_type(tensor: torch.Tensor) -> Native | None:
     return library() if tensor.dtype in _NAMES and tensor.device.type == "cpu" else None
 
 
-def compiler() -> str:
-    """Return the name of this machine's C++ compiler: `CXX`, or the system's usual one."""
-    return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-
-
 def library() -> Native | None:
     """Return the compiled functions, made now if need be; None where there are none."""
     return _found()[0]
@@ -226,7 +274,7 @@ def _found() -> tuple[Native | None, str]:
     if not (Path(torch.__file__).with_name("lib") / "libgomp.so.1").exists():
         return None, "torch has another library for threads than GCC's, and two would spin beside each other"
     try:
-        made = _made()
+        made = build(Native)
     except (OSError, subprocess.SubprocessError) as error:
         fault = f"{compiler()} could not make them: {getattr(error, 'stderr', None) or error}"
     else:
@@ -247,8 +295,8 @@ def fault_of(found: Native) -> str:
             torch.randn(shape, generator=numbers).to(dtype) for shape in shapes
         )
         given = (query, (keys, values), rows, [(first_keys, first_values)], channels**-0.5)
-        wanted = reference.attention_behind(*given)
-        apart = float((found.attend(*given).double() - wanted).norm() / wanted.norm())
+        apart = _apart(found.attend(*given), reference.attention_behind(*given))
+        apart = max(apart, *_along_apart(found, numbers, dtype))
         logits = 9 * torch.randn(4, WIDTH + 11, generator=numbers).to(dtype)
         value, place = found.greatest(logits)
         if not torch.equal(value, logits.float().amax(dim=-1)) or not torch.equal(place, logits.argmax(dim=-1)):
@@ -259,47 +307,55 @@ def fault_of(found: Native) -> str:
     return ""
 
 
-def _made() -> Native:
-    """Load the library from the cache, or compile it there."""
-    name = f"{_key()}.so"
-    try:
-        path = cache_folder() / "native" / name
-        if _is_ours(path):
-            return Native(path)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = tempfile.mkdtemp(dir=path.parent)
-    except (OSError, RuntimeError):  # a home that is not writable, or none
-        folder, path = tempfile.mkdtemp(), None
-    try:
-        made = Path(folder) / "native.so"
-        subprocess.run(
-            [compiler(), *_FLAGS, str(_SOURCE), "-o", str(made)], check=True, capture_output=True, text=True, timeout=_MOST_SECONDS
-        )  # fmt: skip
-        made.chmod(0o700)
-        return Native(made if path is None else made.replace(path))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _along_apart(found: Native, numbers: torch.Generator, dtype: torch.dtype) -> list[float]:
+    """Return how far attention along a small tree and its gradients are from torch's, as shares of their norms."""
+    segments = [
+        Segment(0, 20, 24, 0, -1),
+        Segment(24, 40, 40, 20, 0),
+        Segment(64, 5, 8, 20, 0),
+        Segment(72, 3, 8, 0, -1),
+    ]
+    branches = Branches(
+        torch.tensor([[0, 24, 0], [24, 40, 0], [64, 8, 1], [72, 8, 2], [80, 0, 2]]), torch.tensor([[0, 20], [0, 20]])
+    )
+    shapes = ((6, 80, 2 * WIDTH), *[(3, 80, 2 * WIDTH)] * 2, (6, 80, 2 * WIDTH))
+    query, key, value, grad = (torch.randn(shape, generator=numbers).to(dtype) for shape in shapes)
+    exact = wide_query, wide_key, wide_value = [states.double().requires_grad_() for states in (query, key, value)]
+    with torch.enable_grad():
+        wanted = reference.tree_attention(wide_query, wide_key, wide_value, segments, 0.2, 30)
+        grads = torch.autograd.grad(wanted, exact, grad.double())
+    out, log_total = found.along(query, key, value, branches, 0.2, 30)
+    given = found.along_backward(grad, query, key, value, out, log_total, branches, 0.2, 30)
+    return [_apart(mine, theirs) for mine, theirs in zip((out, *given), (wanted.detach(), *grads), strict=True)]
 
 
-def _key() -> str:
-    """Tell apart what would make another library: a machine's home may be that of others too."""
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    kinds = {line for line in cpu if line.startswith(("model name", "flags", "Features", "CPU part"))}
-    found = shutil.which(compiler()) or ""
-    made = [*_FLAGS, platform.machine(), found, str(Path(found).stat().st_mtime_ns), *sorted(kinds)]
-    return hashlib.sha256(_SOURCE.read_bytes() + "\n".join(made).encode()).hexdigest()[:24]
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file is there that nobody else could have written."""
-    if not path.exists():
-        return False
-    found = path.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & _OTHERS
+def _apart(mine: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((mine.double() - theirs).norm() / theirs.norm())
 
 
 def _rows(states: torch.Tensor) -> torch.Tensor:
     return states.flatten(0, -2) if states.stride(-1) == 1 else states.contiguous().flatten(0, -2)
+
+
+def _along(states: Sequence[torch.Tensor], branches: Branches, scale: float, window: int | None) -> list[int | float]:
+    """Return what attention along a tree is told, forward and backward, of queries, keys and values, and of the tree."""
+    _check_types(*states)
+    query_HNE, key_KNE, _ = states
+    heads, tokens, channels = key_KNE.shape
+    places = [number for one in states for number in (one.data_ptr(), one.stride(1), one.stride(0))]
+    segment_S3, span_P2 = branches
+    tree = [segment_S3.data_ptr(), len(segment_S3) - 1, span_P2.data_ptr(), len(span_P2)]
+    return [*places, tokens, heads, len(query_HNE) // heads, channels, *tree, scale, _ALL if window is None else window]
+
+
+def _with_channels(states_HNE: torch.Tensor) -> torch.Tensor:
+    """Return them with a head's channels side by side, as they are if they lie so."""
+    return states_HNE if states_HNE.stride(2) == 1 else states_HNE.contiguous()
+
+
+def _as_tokens(states_HNE: torch.Tensor) -> torch.Tensor:
+    heads, tokens, channels = states_HNE.shape
+    return states_HNE.new_empty(tokens, heads, channels)
 
 
 def _check_types(first: torch.Tensor, *others: torch.Tensor) -> None:

@@ -96,8 +96,8 @@ def training_memory(
     Weights in `dtype`; for each trained weight the optimizer's averages and a gradient in float32, and where `dtype` is
     smaller a master and its gradient; what the backward pass needs of `micro_tokens` tokens; logits of one
     chunk and the gradient of the output layer. `score_elements` are the attention scores that one layer
-    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none. `in_one_call`: norms and
-    gates are (`kernels/native_layers.py`).
+    keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none. `in_one_call`: norms,
+    gates and attention are (`kernels/native_layers.py`, `kernels/native_attention.py`).
     """
     size = BYTES[dtype]
     layer = micro_tokens * layer_bytes(shape, dtype, in_one_call=in_one_call) + score_elements * shape.num_heads * size
@@ -145,12 +145,14 @@ def layer_bytes(shape: Shape, dtype: str, *, in_one_call: bool = False) -> int:
 
     In the terms of Korthikanti et al. 2022 (arXiv 2205.05198): the gate, both its products and the activation
     of the inner layer; queries, keys and values, the states before and behind each product and norm. A norm
-    computes in float32, so of its two inputs float32 copies are kept. Norms and gates that are computed `in_one_call` keep their inputs
-    alone: no copies, and not the activation.
+    computes in float32, so of its two inputs float32 copies are kept. Norms, gates and attention that are computed `in_one_call` keep their inputs
+    and what they give alone: no copies, and not the activation.
     """
     size = BYTES[dtype]
     if in_one_call:
-        return (3 * shape.inner_size + 8 * shape.hidden_size) * size
+        return (
+            3 * shape.inner_size + 4 * shape.hidden_size + 2 * shape.num_heads * shape.head_size + shape.kv_size
+        ) * size
     return (4 * shape.inner_size + 9 * shape.hidden_size) * size + 2 * shape.hidden_size * 4
 
 

@@ -15,7 +15,7 @@ import torch
 from luthier.config.load import with_values
 from luthier.config.settings import TrainSettings
 from luthier.data.loader import Batch, SequenceStore
-from luthier.kernels.native import compiler
+from luthier.kernels.native_build import compiler
 from luthier.recipes.job import Job
 from luthier.recipes.pace import Pace, foretold_seconds, measured, some_batches
 from luthier.train.policy import Policy, mode

@@ -13,7 +13,7 @@ from luthier.core.hardware import hardware
 from luthier.core.types import JsonObject
 from luthier.data.loader import TREES, Layout, SequenceStore, heaviest
 from luthier.data.replay import mixed_steps
-from luthier.kernels import attention, native
+from luthier.kernels import attention, native, native_attention
 from luthier.kernels.native_layers import IN_ONE_CALL
 from luthier.models.sizes import Memory, Shape, heap_bytes, kv_bytes, lora_weights, shape_of, training_memory
 from luthier.recipes.job import DTYPES, Job
@@ -90,12 +90,16 @@ class Weigher:
         train = settings.train
         assert train.micro_tokens and train.lora.rank and train.layout and train.steps
         layout = layout_under(self._job, settings)
-        kept = attention.LONGEST_SHORT.get(DTYPES[ground.dtype], 0) if layout == "packed" and ground.on_cpu else 0
+        dtype = DTYPES[ground.dtype]
+        kept = attention.LONGEST_SHORT.get(dtype, 0) if layout == "packed" and ground.on_cpu else 0
         most = self._heaviest(layout, train.micro_tokens, kept)
+        no_scores = (
+            ground.on_cpu and layout in ("packed", "tree") and native_attention.attends(self._shape.head_size, dtype)
+        )
         in_one_call = ground.on_cpu and self._in_one_call(train)
         memory = training_memory(
             self._shape, self.num_trained(settings), ground.dtype, most.positions, checkpointing=bool(train.gradient_checkpointing),
-            score_elements=most.scores, optimizer=train.optimizer, in_one_call=in_one_call,
+            score_elements=0 if no_scores else most.scores, optimizer=train.optimizer, in_one_call=in_one_call,
         )  # fmt: skip
         if train.gradient_checkpointing:  # what layers left in caches is kept where all else is computed again
             kept_caches = kv_bytes(self._shape, ground.dtype, most.cached)
