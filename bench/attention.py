@@ -1,6 +1,6 @@
 """Attention in training, forward and backward of one layer on the CPU: the compiled functions, products of torch, and torch's flash attention.
 
-    python bench/attention.py [--json bench/results/attention.json]
+    python bench/attention.py [--json bench/results/attention.json] [--page docs/decisions/0010-compiled-functions.md]
 
 prints the milliseconds of each from alternating rounds of one process, and the share of the compiled functions' time that the products of all scores that are seen
 would take at the measured rate of matrix products: for packed rows of one length, 2,304 tokens together, and for a tree of 16 rows of 56 tokens behind 152.
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pages import table, with_block
 from timing import in_turns, machine
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -92,16 +93,29 @@ def _entry(what: str, dtype: torch.dtype, seconds: dict[str, float], scores: flo
     }  # fmt: skip
 
 
+def with_table(page: str, found: dict) -> str:
+    """Return the page with the table of a result."""
+    rows = [["what", "type", "compiled, ms", "products of torch", "torch's flash attention", "of the matrix rate"]]
+    for one in found["results"]:
+        flash = f"{one['flash_ms']:.1f}" if "flash_ms" in one else ""
+        share = f"{one['of_the_matrix_rate']:.2f}"
+        rows.append([one["what"], one["dtype"], f"{one['compiled_ms']:.1f}", f"{one['products_ms']:.1f}", flash, share])
+    return with_block(page, "attention", table(rows))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path)
     given = parser.parse_args()
     torch.manual_seed(0)
     kinds = (torch.bfloat16, torch.float32)
     results = [rows(length, dtype) for dtype in kinds for length in (24, 48, 96, 192, 384, 768)] + [
         tree(dtype) for dtype in kinds
     ]
-    report = json.dumps({"bench": "attention", **machine(), "results": results}, indent=1)
-    print(report)
+    report = {"bench": "attention", **machine(), "results": results}
+    print(json.dumps(report, indent=1))
     if given.json:
-        given.json.write_text(report + "\n", encoding="utf-8")
+        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if given.page:
+        given.page.write_text(with_table(given.page.read_text(encoding="utf-8"), report), encoding="utf-8")

@@ -4,7 +4,7 @@
 
 The step is that of bench/sft.py: SNIPS rows behind 150 shared tokens on a Llama shape of 135M random weights, 16 rows as a
 tree; LoRA of rank 16, or every weight. Printed are rows a second, the median of three steps each behind one that warms up: with two threads inside
-each operation (of six steps, in turns with the same without the compiled functions of kernels/native.cpp), with one, with two and compiled layers (and the seconds of the first step, which compiles), and, for LoRA, in two Python
+each operation (of six steps, in turns with the same without the compiled functions of kernels/native.py), with one, with two and compiled layers (and the seconds of the first step, which compiles), and, for LoRA, in two Python
 threads that each take half of the rows as a tree of their own with one thread inside; the lanes compute losses and gradients only, without the optimizer's step.
 `shares` are those of one step with two threads, as torch's profiler sees them, and `gflop` what has to be multiplied (models/flops.py), with the rows a second
 that the measured rate of products would allow.
@@ -33,7 +33,7 @@ from luthier.config.settings import LoraSettings, TrainSettings
 from luthier.core.rundir import create
 from luthier.core.types import Rendered
 from luthier.data.loader import Batch, SequenceStore
-from luthier.kernels import attention
+from luthier.kernels import attention, native_attention
 from luthier.kernels.rates import matmul_rate
 from luthier.kernels.tree_attention import blocks
 from luthier.models.adapters import add_lora
@@ -48,7 +48,7 @@ ROWS, STEPS, SHARED = 16, 4, 150
 # What the profiler calls each kind; `total` counts what an operation calls, the others their own time only.
 KINDS = {
     "products of matrices": ("self", ("aten::mm", "aten::addmm", "aten::addmm_")),
-    "attention": ("total", ("_TreeAttention", "_TreeAttentionBackward")),
+    "attention": ("total", ("_Attention", "_AttentionBackward")),
     "head": ("total", ("_WeightedNll",)),
 }
 
@@ -125,15 +125,16 @@ def _in_turns(steps: list, runs: dict[str, Callable]) -> dict[str, float]:
 
 
 def _as_written(trainer: Trainer) -> Callable[[list[Batch]], object]:
-    """Train with norms and gates as the model's file has them, without the compiled functions."""
+    """Train with norms and gates as the model's file has them and attention as products of torch, without the compiled functions."""
     policy = trainer.policy
 
     def run(micro: list[Batch]) -> object:
         kept, policy._swaps = policy._swaps, {False: [], True: []}
+        attends, native_attention.library_for = native_attention.library_for, lambda *_: None
         try:
             return trainer._train_on(micro)
         finally:
-            policy._swaps = kept
+            policy._swaps, native_attention.library_for = kept, attends
 
     return run
 

@@ -1,6 +1,7 @@
 """The compiled functions are made once a machine, and left out where they are missing or wrong."""
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -38,6 +39,12 @@ def test_a_library_is_made_once_and_found_again(fresh: Path, monkeypatch: pytest
     assert [one.stat().st_mode & 0o777 for one in fresh.iterdir()] == [0o700]
 
 
+def test_a_process_that_computes_no_gradients_may_ask_first() -> None:
+    native._found.cache_clear()
+    with torch.inference_mode():
+        assert native.library() is not None, native.why_not()
+
+
 def test_a_library_is_made_where_nothing_can_be_kept(fresh: Path) -> None:
     fresh.write_text("a file where the folder should be", encoding="utf-8")
     assert native.library() is not None
@@ -68,6 +75,12 @@ def test_a_compiler_that_fails_is_named_and_nothing_is_left(
     assert "false could not make them" in word and list(fresh.iterdir()) == []
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names what processors of another kind lack")
+def test_a_processor_that_multiplies_no_pairs_attends_too(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_build, "_FLAGS", [*native_build._FLAGS, "-mno-avx512bf16", "-mno-avx512f"])
+    assert native.library() is not None, native.why_not()  # made, and held to torch
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -86,6 +99,7 @@ FAULTS = {
     "the greatest so far is forgotten": ("native.cpp", "store(&greatest[at], most);", "store(&greatest[at], before);"),
     "a row reads its neighbour's line": ("native.cpp", "place = (line[row] * heads", "place = (row * heads"),
     "the rest of a line is left out": ("native.cpp", "rest[i - whole] = ", "if (false) rest[i - whole] = "),
+    "a target's gradient is that of another word": ("native.cpp", "(exponential(of_target) - 1.0f)", "exponential(of_target)"),
     "tokens see those behind them": ("native_tree.cpp", "std::fill(score, score + from, what);", ""),
     "tokens see those before the window": ("native_tree.cpp", "std::fill(score + to, score + m, what);", ""),
     "what stands before is not seen": ("native_tree.cpp", "for (int64_t i = first_span(piece", "for (int64_t i = first_span(piece.segment + 1) - first_span(piece"),

@@ -16,7 +16,7 @@ from luthier.core.errors import ResourceError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.types import JsonObject, JsonValue
 from luthier.data.loader import as_tree, packed
-from luthier.kernels import tree_attention
+from luthier.kernels import native_attention, tree_attention
 from luthier.models.flops import Work, step_flops
 from luthier.models.sizes import lora_weights, shape_of
 from luthier.recipes.fitting import Ground, Leeway, Weigher, fit
@@ -167,7 +167,10 @@ def test_after_a_tenth_of_the_steps_it_is_noted_what_is_left(tmp_path):
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("layout", ["packed", "tree"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_operations_are_those_that_torch_counts(method, layout, checkpointing):
+def test_operations_are_those_that_torch_counts(method, layout, checkpointing, monkeypatch):
+    monkeypatch.setattr(
+        native_attention, "library_for", lambda *_: None
+    )  # torch does not see what compiled functions do
     store = random_store(10, shared=40)
     settings = resolved(method=method, layout=layout, gradient_checkpointing=checkpointing)
     policy = policy_of(tiny_model().train(), settings)

@@ -8,7 +8,7 @@ from tiny_training import policy_of, random_store, resolved, tiny_model
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from luthier.core.errors import ModelError
-from luthier.data.loader import packed
+from luthier.data.loader import Batch, packed
 from luthier.kernels import native, packed_linear
 from luthier.models.flops import training_flops
 from luthier.models.sizes import Shape, heap_bytes, packed_bytes, shape_of, training_bytes, training_memory
@@ -50,46 +50,47 @@ def test_a_missing_field_is_named():
         shape_of({"hidden_size": 64, "num_hidden_layers": 2})
 
 
+def kept_bytes(layers: int, *, checkpointing: bool) -> tuple[int, Batch]:
+    """What the backward pass keeps beside the weights."""
+    model = tiny_model(layers=layers).train()
+    policy, batch = (
+        policy_of(model, resolved(gradient_checkpointing=checkpointing)),
+        packed(random_store(20), range(20)),
+    )
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        policy.weighted_nll(batch)
+    return sum(storage.nbytes() for storage in kept.values()), batch
+
+
 @pytest.mark.parametrize("in_one_call", [False, True])
-def test_the_activations_that_are_kept_are_near_the_estimate(in_one_call: bool, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_a_layer_keeps_is_near_the_estimate(
+    in_one_call: bool, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured from models of two depths, so that what stands outside of the layers does not count."""
     if not in_one_call:
         monkeypatch.setattr(native, "_found", lambda: (None, "none is wanted"))
     elif native.library() is None:
         pytest.skip(native.why_not())
-    """What the backward pass keeps, measured, against the part of the estimate that grows with the tokens."""
-    model = tiny_model().train()
-    shape = shape_of(model.config.to_dict())
-    for checkpointing in (False, True):
-        policy = policy_of(model, resolved(gradient_checkpointing=checkpointing))
-        batch = packed(random_store(20), range(20))
-        weights = {parameter.data_ptr() for parameter in model.parameters()}
-        kept: dict[int, int] = {}
-
-        def keep(tensor: torch.Tensor, kept: dict[int, int] = kept, weights: set[int] = weights) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            policy.weighted_nll(batch)
-        none, all_of_it = (
-            training_memory(
-                shape,
-                0,
-                "float32",
-                size,
-                checkpointing=checkpointing,
-                score_elements=squares,
-                in_one_call=in_one_call and not checkpointing,
-            ).total
-            for size, squares in [
-                (0, 0),
-                (batch.tokens_BL.size, 0 if in_one_call else sum(place * place for place in batch.places)),
-            ]
-        )
-        least = 0.0 if checkpointing else 0.9  # the layer that is computed again is kept later than this sees
-        assert least * (all_of_it - none) <= sum(kept.values()) <= 1.1 * (all_of_it - none)
+    (few, batch), (many, _) = (kept_bytes(layers, checkpointing=checkpointing) for layers in (2, 6))
+    scores = 0 if in_one_call else sum(place * place for place in batch.places)
+    shallow, deep = (
+        training_memory(
+            shape_of(tiny_model(layers=layers).config.to_dict()), 0, "float32", batch.tokens_BL.size, checkpointing=checkpointing,
+            score_elements=scores, in_one_call=in_one_call,
+        ).activations
+        for layers in (2, 6)
+    )  # fmt: skip
+    assert many - few == pytest.approx(deep - shallow, rel=0.02 if in_one_call or checkpointing else 0.1)
 
 
 def test_the_estimate_grows_with_what_is_trained_and_shrinks_with_checkpointing():

@@ -1,7 +1,7 @@
 """Rows as a token tree: every row can be read back, every weight is there once, and what is shared lies there once."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_training import random_store
 
@@ -124,6 +124,7 @@ def answers_and_prompts(num_prompts: int, answers: int) -> SequenceStore:
     )
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 20), epoch=st.integers(0, 3), answers=st.integers(1, 9))
 def test_the_sequences_of_a_row_come_together_and_each_once(seed, epoch, answers):
     store = answers_and_prompts(7, answers)

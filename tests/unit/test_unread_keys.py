@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.config.settings import DataSettings
@@ -86,6 +86,7 @@ def test_every_shape_is_looked_at_and_not_the_first_alone(tmp_path: Path) -> Non
     assert [[key.path for key in keys] for keys in found] == [[], ["x"], [], ["y"], ["messages[].z"]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(UnreadKey, st.text(max_size=9), st.none() | st.text(max_size=9)), max_size=3))
 def test_they_are_stored_with_the_row(tmp_path_factory: pytest.TempPathFactory, keys: list[UnreadKey]) -> None:
     path = tmp_path_factory.mktemp("stored") / "rows.parquet"

@@ -20,11 +20,13 @@ from luthier.train.policy import Policy
 VOCAB = 512
 
 
-def tiny_model(seed: int = 0, *, vocab_size: int = VOCAB, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    """Two layers of width 64, with weights large enough that attention and answers vary."""
+def tiny_model(
+    seed: int = 0, *, vocab_size: int = VOCAB, dtype: torch.dtype = torch.float32, layers: int = 2
+) -> LlamaForCausalLM:
+    """Layers of width 64, with weights large enough that attention and answers vary."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocab_size, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=vocab_size, hidden_size=64, intermediate_size=128, num_hidden_layers=layers, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.1, tie_word_embeddings=True,
     )  # fmt: skip
     return LlamaForCausalLM(config).to(dtype)

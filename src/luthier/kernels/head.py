@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import torch
 
+from luthier.kernels import native
+
 CHUNK = 512
 LOGITS_IN_CACHE = 1 << 19  # numbers of a piece of a chunk on a CPU, 2 MiB in float32
 # Numbers of a chunk on a GPU, to fill it, and where the output layer is trained: its gradient is written once a chunk.
@@ -139,7 +141,10 @@ class _WeightedNll(torch.autograd.Function):
         ):
             hidden_CD = hidden_ND[index_C]
             logits_CV = hidden_CD @ weight_VD.t()
-            for piece in _pieces(logits_CV):
+            library = native.for_type(logits_CV) if bend == STRAIGHT and (wants_hidden or wants_weight) else None
+            if library is not None:
+                total -= (library.nll_gradient(logits_CV, target_C, weight_C) * weight_C).sum()
+            for piece in _pieces(logits_CV) if library is None else ():
                 target_P, weight_P = target_C[piece], weight_C[piece]
                 logp_P, logp_PV, bent_PV = _logp(logits_CV[piece], target_P, bend)
                 total -= (logp_P * weight_P).sum()
@@ -147,7 +152,7 @@ class _WeightedNll(torch.autograd.Function):
                     grad_PV = logp_PV.exp_()
                     grad_PV[torch.arange(len(target_P), device=grad_PV.device), target_P] -= 1
                     logits_CV[piece] = bend.back_(grad_PV, bent_PV).mul_(weight_P[:, None])
-            grad_CV = logits_CV  # overwritten, piece by piece
+            grad_CV = logits_CV  # overwritten, piece by piece or in one call
             if hidden_grad_ND is not None:
                 hidden_grad_ND.index_add_(0, index_C, grad_CV @ weight_VD)
             if wants_weight:

@@ -1,4 +1,4 @@
-// What a CPU does beside the large matrix products: norms and gates, with their gradients; and when rows are decoded attention, new columns, the greatest
+// What a CPU does beside the large matrix products: norms and gates, with their gradients, and the loss; and when rows are decoded attention, new columns, the greatest
 // logit and the sum behind its probability.
 //
 // The rows of a batch begin alike. Their queries meet the keys and values of what they share as one matrix product a head; then each row meets
@@ -348,6 +348,36 @@ void greatest_of(const T* lines, int64_t stride, float* value, int64_t* place, i
     }
 }
 
+// The log-probability of each line's target; and in the line's place the gradient of its negative, times the line's weight: weight x (e^(x - lse) - 1 for the
+// target, 0 for others). False, and nothing is written, where a target is none of the words.
+template <typename T>
+bool nll_gradient(T* lines, const int64_t* target, const float* weight, float* logp, int64_t rows, int64_t width, int threads) {
+    for (int64_t row = 0; row < rows; row++)
+        if (target[row] < 0 || target[row] >= width) return false;
+    log_sum_exp(lines, width, logp, rows, width, threads);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        T* line = lines + row * width;
+        const float all_of_it = logp[row], by = weight[row];
+        T own[WIDTH] = {line[target[row]]};
+        const float of_target = load(own)[0] - all_of_it;
+        for (int64_t i = 0; i < width; i += WIDTH) {
+            if (i + WIDTH <= width) {
+                put(line + i, exponential(load(line + i) - all_of_it) * by);
+            } else {
+                T padded[WIDTH] = {};
+                std::copy(line + i, line + width, padded);
+                put(padded, exponential(load(padded) - all_of_it) * by);
+                std::copy(padded, padded + width - i, line + i);
+            }
+        }
+        put(own, all((exponential(of_target) - 1.0f) * by));
+        line[target[row]] = own[0];
+        logp[row] = of_target;
+    }
+    return true;
+}
+
 // x / sqrt(mean of x^2 + epsilon), times the weights (Zhang and Sennrich 2019, arXiv 1910.07467); rounded to the type before the weights, as Llama's is.
 // `factor` takes what each line was multiplied with, unless it is null.
 template <typename T>
@@ -458,6 +488,10 @@ bool write(T* block, int64_t lines, int64_t columns, const T* states, int64_t to
     extern "C" void luthier_greatest_##NAME(const T* lines, int64_t stride, float* value, int64_t* place, int64_t rows, int64_t width,        \
                                             int threads) {                                                                                    \
         greatest_of(lines, stride, value, place, rows, width, threads);                                                                       \
+    }                                                                                                                                         \
+    extern "C" bool luthier_nll_gradient_##NAME(T* lines, const int64_t* target, const float* weight, float* logp, int64_t rows,              \
+                                                int64_t width, int threads) {                                                                 \
+        return nll_gradient(lines, target, weight, logp, rows, width, threads);                                                               \
     }                                                                                                                                         \
     extern "C" void luthier_rms_norm_##NAME(const T* lines, const T* weight, T* out, float* factor, int64_t rows, int64_t width,              \
                                             float epsilon, int threads) {                                                                     \

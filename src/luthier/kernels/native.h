@@ -52,19 +52,24 @@ inline void store(float* to, vec x) { std::memcpy(to, &x, sizeof x); }
 
 inline void put(float* to, vec x) { store(to, x); }
 
-inline uvec bits_of(vec x) {  // of the nearest bfloat16, the even one between two, as torch rounds
+// The nearest bfloat16, the even one between two, as torch rounds; processors that do it themselves take what is below the least normal number for 0.
+inline half_vec half(vec x) {
+#ifdef __AVX512BF16__
+    return (half_vec)_mm512_cvtneps_pbh((__m512)x);
+#else
     const uvec bits = (uvec)x, nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-    return x == x ? nearest : uvec{} + 0x7FC0;
+    return __builtin_convertvector(x == x ? nearest : uvec{} + 0x7FC0, half_vec);
+#endif
 }
 
 inline void put(bf16* to, vec x) {
-    const half_vec bits = __builtin_convertvector(bits_of(x), half_vec);
+    const half_vec bits = half(x);
     std::memcpy(to, &bits, sizeof bits);
 }
 
 template <typename T>
 inline vec rounded(vec x) {
-    return std::is_same<T, float>::value ? x : (vec)(bits_of(x) << 16);
+    return std::is_same<T, float>::value ? x : (vec)(__builtin_convertvector(half(x), uvec) << 16);
 }
 
 inline vec greater(vec a, vec b) { return a > b ? a : b; }

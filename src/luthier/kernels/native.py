@@ -36,14 +36,10 @@ _CLOSE = {torch.bfloat16: 1e-2, torch.float32: 1e-5}  # of the norm: how far fro
 # The functions and their arguments: p a place in memory, n a number of things or a stride, x a float, t threads.
 _ARGUMENTS = {
     "attend": "pnnnppnpppppnpppnpnnnnxt", "log_sum_exp": "pnpnnt", "greatest": "pnppnnt", "rms_norm": "ppppnnxt", "rms_norm_backward": "ppppppnnt", "gated": "ppnnpnnt", "gated_backward": "pppnnppnnt", "write": "pnnpnnppnnn",
-    "along": "pnnpnnpnnnnnnpnpnxnppt", "along_backward": "pnnpnnpnnnnnnpnpnxnpppnnpppt",
+    "nll_gradient": "ppppnnt", "along": "pnnpnnpnnnnnnpnpnxnppt", "along_backward": "pnnpnnpnnnnnnpnpnxnpppnnpppt",
 }  # fmt: skip
-_CHECKED = {
-    "attend",
-    "write",
-    "along",
-    "along_backward",
-}  # they say whether what they are told lies inside of what they are given
+# They say whether what they are told lies inside of what they are given.
+_CHECKED = {"attend", "write", "nll_gradient", "along", "along_backward"}
 _TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "x": ctypes.c_float, "t": ctypes.c_int}
 _NO_TREE = "the segments do not follow each other, or one sees what does not stand before it"
 _ALL = 1 << 32  # a window that hides nothing
@@ -158,6 +154,20 @@ class Native:
             logits_BV.data_ptr(), logits_BV.stride(0), out_B.data_ptr(), *logits_BV.shape, torch.get_num_threads()
         )
         return out_B
+
+    def nll_gradient(self, logits_BV: torch.Tensor, target_B: torch.Tensor, weight_B: torch.Tensor) -> torch.Tensor:
+        """Return the targets' log-probabilities, in float32, and write over the logits the gradients of their negatives times `weight_B`.
+
+        Raises IndexError, and writes nothing, for a target that is none of the words.
+        """
+        assert logits_BV.is_contiguous()
+        target_B, weight_B, logp_B = target_B.contiguous(), weight_B.float().contiguous(), torch.empty(len(logits_BV))
+        fits = self._functions["nll_gradient", logits_BV.dtype](
+            logits_BV.data_ptr(), target_B.data_ptr(), weight_B.data_ptr(), logp_B.data_ptr(), *logits_BV.shape, torch.get_num_threads()
+        )  # fmt: skip
+        if not fits:
+            raise IndexError("a target is none of the words")
+        return logp_B
 
     def greatest(self, logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return each row's greatest logit, in float32, and its place, the first among equals; no number for a row that has one that is none."""
@@ -302,11 +312,17 @@ def fault_of(found: Native) -> str:
         if not torch.equal(value, logits.float().amax(dim=-1)) or not torch.equal(place, logits.argmax(dim=-1)):
             return f"the greatest of some numbers in {dtype} is another one than torch's"
         off = float((found.log_sum_exp(logits).double() - logits.double().logsumexp(dim=-1)).abs().max())
+        target, weight = torch.tensor([0, WIDTH + 3, WIDTH + 10, 7]), torch.tensor([1.0, 0.5, 2.0, 0.0])
+        share = logits.double().softmax(dim=-1)
+        slope = (share - torch.nn.functional.one_hot(target, share.shape[1])) * weight[:, None]
+        off = max(off, float((found.nll_gradient(logits, target, weight) - share.log()[range(4), target]).abs().max()))
+        apart = max(apart, _apart(logits, slope))
         if not (apart <= close and off <= 1e-4):
-            return f"attention in {dtype} is {apart:.1e} of its norm from torch's, log_sum_exp {off:.1e}"
+            return f"attention or a gradient in {dtype} is {apart:.1e} of its norm from torch's, log_sum_exp {off:.1e}"
     return ""
 
 
+@torch.inference_mode(mode=False)  # an engine may ask for the library where no gradients are
 def _along_apart(found: Native, numbers: torch.Generator, dtype: torch.dtype) -> list[float]:
     """Return how far attention along a small tree and its gradients are from torch's, as shares of their norms."""
     segments = [

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from luthier.kernels.native import Branches, Native, for_attention
 from luthier.kernels.tree_attention import Blocks
@@ -75,5 +76,6 @@ class _Attention(torch.autograd.Function):
         return out_HNE
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_HNE):
         return None, *ctx.library.along_backward(grad_HNE, *ctx.saved_tensors, *ctx.given), None, None, None

@@ -58,18 +58,10 @@ inline uvec half_of(const bf16* from) {
     std::memcpy(&out, from, sizeof out / 2);
     return out;
 }
-
-inline void give(bf16* to, vec x) {
-    const __m256bh bits = _mm512_cvtneps_pbh((__m512)x);
-    std::memcpy(to, &bits, sizeof bits);
-}
 #else
 inline uvec line_of(const bf16* from) { return (uvec)load(from); }
 inline uvec half_of(const bf16* from) { return line_of(from); }
-inline void give(bf16* to, vec x) { put(to, x); }
 #endif
-
-inline void give(float* to, vec x) { store(to, x); }
 
 // What two lines of numbers give as one of factors: from float32 the first line, as it is; from bfloat16 pairs of both.
 inline const float* factors(const float* line, float*, int64_t) { return line; }
@@ -209,7 +201,7 @@ struct Tree {
         const int64_t queries = (piece.to - piece.from) * group, first = start(piece.segment) + piece.from;
         for (int64_t q = 0; q < queries; q++)
             for (int64_t e = 0; e < channels; e += WIDTH)
-                give(to.of(first + q / group, head * group + q % group) + e, load(lines + q * channels + e) * by[q]);
+                put(to.of(first + q / group, head * group + q % group) + e, load(lines + q * channels + e) * by[q]);
     }
 
     struct Room {
@@ -374,7 +366,7 @@ struct Tree {
                 for (int64_t e = 0; e < channels; e += WIDTH) {
                     vec total{};
                     for (int64_t part = 0; part < parts; part++) total += load(sum_of(which, part, head) + n * channels + e);
-                    give((which ? value_grad : key_grad).of(n, head) + e, which ? total : total * scale);
+                    put((which ? value_grad : key_grad).of(n, head) + e, which ? total : total * scale);
                 }
             }
         }
