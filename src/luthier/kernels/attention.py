@@ -2,8 +2,8 @@
 
 Sequences lie one behind another in a single row, without padding and without a mask across them. On a CPU they and trees go through the compiled functions
 (`native_attention.py`), and where there are none through plain torch: trees as `tree_attention.py` has them, runs of equal length as a batch, the short ones as
-matrix products with their own backward pass. In bfloat16 those products take a fourth of the time of torch's flash kernel at 48 tokens, in float32 four fifths,
-and the compiled functions three to nine tenths of what the products take (bench/attention.py). On a GPU both go to `gpu_attention.py`. Either enters a stock
+matrix products with their own backward pass. In bfloat16 those products take a fifth of the time of torch's flash kernel at 48 tokens, in float32 four fifths,
+and the compiled functions a third to four fifths of what the products take (bench/attention.py). On a GPU both go to `gpu_attention.py`. Either enters a stock
 model through transformers' public attention interface; which models may use it is decided by `train/policy.py` for packed rows and by `train/sharing.py` for trees.
 
 Shapes: H heads, N tokens of the row, E channels of a head, n sequences of a run, l tokens of each,
