@@ -149,7 +149,7 @@ struct Tree {
         return out;
     }
 
-    // Call `see(first token, how many, the number of the first key behind what the first query is)` for all that a piece sees.
+    // Call `see(first token, how many, at)` for each span that a piece sees; counted from the span's first key, key number `at` is what the first query itself is.
     template <typename F>
     void seen(const Piece& piece, F see) const {
         int64_t depth = 0, before = 0;
@@ -162,7 +162,7 @@ struct Tree {
         see(start(piece.segment), piece.to, piece.from);
     }
 
-    // The queries of a piece, or what is like them, as E x m and, unless `lines` is null, as m x E; either of factors.
+    // The queries of a piece, or what is like them, as E x m, of factors along E, and unless `lines` is null as m x E, of factors along m.
     void gather(const States<const T>& from, const Piece& piece, int64_t head, int64_t m, N* columns, N* lines) const {
         const int64_t queries = (piece.to - piece.from) * group, first = start(piece.segment) + piece.from, factors = channels / EACH;
         const T* at[WIDTH];
@@ -181,7 +181,7 @@ struct Tree {
         }
     }
 
-    // The keys or values of a tile as P x E, and as E x P unless `joined` is null; either of factors.
+    // The keys or values of a tile as P x E: `plain` of factors along E, `joined` of factors along P; what is null is not wanted.
     void tile(const States<const T>& from, int64_t first, int64_t some, int64_t head, N* plain, N* joined) const {
         for (int64_t p = 0; p < some && plain; p++)
             for (int64_t e = 0; e < channels; e += WIDTH)
