@@ -110,6 +110,8 @@ def test_a_long_training_leaves_more_freed_memory_than_a_short_one_and_not_witho
     assert (
         demo - short == pytest.approx(99, abs=2) and snips - short == pytest.approx(280, abs=2) and months < snips + 40
     )
+    in_one_call = [heap_bytes(shape, dtype, 0, 24, in_one_call=True) for dtype in ("bfloat16", "float32")]
+    assert in_one_call == [heap_bytes(shape, "bfloat16", 0, 24) - 100 * 2**20, heap_bytes(shape, "float32", 0, 24)]
     assert heap_bytes(shape, "float32", 2000, 3) == heap_bytes(shape, "float32", 2000, 3058)
 
 

@@ -15,6 +15,8 @@ AVERAGES = {"adamw": 8.0, "adamw8bit": 2.0 + 8 / 256}
 # What the heap of a CPU process holds beyond what lives: bytes, and layers of activations. Fitted to bench/memory.py
 # (glibc 2.36, the starter); oneDNN, which multiplies bfloat16, asks for aligned scratch memory that glibc seldom reuses.
 _HEAP = {"bfloat16": (290 * 2**20, 5.2), "float16": (290 * 2**20, 5.2), "float32": (0, 1.8)}
+# Less where norms, gates and attention are computed in one call and leave nothing in between.
+_HEAP_LESS = {"bfloat16": 100 * 2**20, "float16": 100 * 2**20, "float32": 0}
 # It grows while steps of ever other lengths leave holes, in half precision by so much for every doubling of the steps before those that
 # the bench takes (the starter's process grew so on SNIPS), and for every one behind them. The second is laid between the demo's run of 134 steps (the starter measured 0.91 of this forecast) and SNIPS's of 3,058 (1.05).
 _EARLY_GROWTH, _GROWTH, _STEPS_FITTED, _STEPS_SEEN = 60 * 2**20, 40 * 2**20, 24, 4096
@@ -130,6 +132,7 @@ def training_bytes(
 def heap_bytes(shape: Shape, dtype: str, micro_tokens: int, steps: int, *, in_one_call: bool = False) -> int:
     """Estimate the freed memory that a process on a CPU still holds at its peak, in bytes, in so many steps."""
     fixed, layers = _HEAP[dtype]
+    fixed -= _HEAP_LESS[dtype] if in_one_call else 0
     doublings = math.log2(min(steps, _STEPS_SEEN) / _STEPS_FITTED)
     grown = int((_GROWTH if doublings > 0 else _EARLY_GROWTH) * doublings) if BYTES[dtype] < 4 else 0
     return fixed + grown + int(layers * micro_tokens * layer_bytes(shape, dtype, in_one_call=in_one_call))
