@@ -175,6 +175,13 @@ def test_types_that_differ_are_refused() -> None:
         library().along(query, key, value.bfloat16(), native_attention.rows_of(((2, 8),)), 0.3, None)
 
 
+@pytest.mark.parametrize(("heads", "key_tokens", "value_tokens"), [(2, 16, 8), (2, 8, 8), (3, 16, 16)])
+def test_shapes_that_do_not_go_together_are_refused(heads: int, key_tokens: int, value_tokens: int) -> None:
+    query, key, value = torch.ones(heads, 16, 16), torch.ones(2, key_tokens, 16), torch.ones(2, value_tokens, 16)
+    with pytest.raises(AssertionError):
+        library().along(query, key, value, native_attention.rows_of(((2, 8),)), 0.3, None)
+
+
 @pytest.mark.parametrize("layout", ["tree", "packed"])
 def test_training_attends_so_keeps_no_scores_and_has_the_same_gradients(
     layout: Layout, monkeypatch: pytest.MonkeyPatch

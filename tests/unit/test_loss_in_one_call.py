@@ -41,6 +41,11 @@ def test_a_target_that_is_no_word_is_refused_and_nothing_is_written(wrong: int) 
     assert torch.equal(logits, torch.ones(2, WORDS))
 
 
+def test_fewer_targets_than_lines_are_refused() -> None:
+    with pytest.raises(AssertionError):
+        library().nll_gradient(torch.ones(2, WORDS), torch.tensor([0]), torch.ones(1))
+
+
 def test_what_is_no_number_stays_none() -> None:
     for place in (0, 40, WORDS - 1):
         logits = torch.ones(2, WORDS)

@@ -1,7 +1,8 @@
 // What the compiled functions have in common: vectors, the exponential, products of matrices and the running softmax.
 //
 // Vectors are GCC's (gcc.gnu.org/onlinedocs/gcc/Vector-Extensions.html); on processors with shorter ones they become several.
-// Everything is float32 from the loaded to the stored numbers. What is no number stays none, so that damage is not hidden.
+// Sums are float32, and so is all between the loaded and the stored numbers but factors of products in pairs (`Factor`). What is no number stays none,
+// so that damage is not hidden.
 //
 // Letters: E channels of a head, P keys, m queries that are computed together, rounded up to whole vectors.
 

@@ -137,6 +137,7 @@ class Native:
             log_total_HN.contiguous(),
         )
         _check_types(query_HNE, grad_HNE, out_NHE)
+        assert grad_HNE.shape == out_HNE.shape == query_HNE.shape and log_total_HN.shape == query_HNE.shape[:2]
         query_grad_NHE, key_grad_NKE, value_grad_NKE = (_as_tokens(one) for one in states)
         fits = self._functions["along_backward", query_HNE.dtype](
             *_along(states, branches, scale, window), out_NHE.data_ptr(), log_total_HN.data_ptr(), grad_HNE.data_ptr(), grad_HNE.stride(1),
@@ -160,8 +161,12 @@ class Native:
 
         Raises IndexError, and writes nothing, for a target that is none of the words.
         """
-        assert logits_BV.is_contiguous()
-        target_B, weight_B, logp_B = target_B.contiguous(), weight_B.float().contiguous(), torch.empty(len(logits_BV))
+        assert logits_BV.is_contiguous() and target_B.shape == weight_B.shape == logits_BV.shape[:1]
+        target_B, weight_B, logp_B = (
+            target_B.long().contiguous(),
+            weight_B.float().contiguous(),
+            torch.empty(len(logits_BV)),
+        )
         fits = self._functions["nll_gradient", logits_BV.dtype](
             logits_BV.data_ptr(), target_B.data_ptr(), weight_B.data_ptr(), logp_B.data_ptr(), *logits_BV.shape, torch.get_num_threads()
         )  # fmt: skip
@@ -356,7 +361,9 @@ def _rows(states: torch.Tensor) -> torch.Tensor:
 def _along(states: Sequence[torch.Tensor], branches: Branches, scale: float, window: int | None) -> list[int | float]:
     """Return what attention along a tree is told, forward and backward, of queries, keys and values, and of the tree."""
     _check_types(*states)
-    query_HNE, key_KNE, _ = states
+    query_HNE, key_KNE, value_KNE = states
+    assert key_KNE.shape == value_KNE.shape and query_HNE.shape[1:] == key_KNE.shape[1:]
+    assert len(query_HNE) % len(key_KNE) == 0, "key heads have equal shares of the query heads"
     heads, tokens, channels = key_KNE.shape
     places = [number for one in states for number in (one.data_ptr(), one.stride(1), one.stride(0))]
     segment_S3, span_P2 = branches
