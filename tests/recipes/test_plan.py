@@ -15,14 +15,14 @@ from luthier.config.load import load
 from luthier.core.errors import ResourceError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.types import JsonObject, JsonValue
-from luthier.data.loader import as_tree, packed
+from luthier.data.loader import as_tree, micro_batches, packed
 from luthier.kernels import native_attention, tree_attention
 from luthier.models.flops import Work, step_flops
 from luthier.models.sizes import lora_weights, shape_of
 from luthier.recipes.fitting import Ground, Leeway, Weigher, fit
 from luthier.recipes.forecast import plan
 from luthier.recipes.job import Job
-from luthier.recipes.pace import more_layers, shallow_config
+from luthier.recipes.pace import first_epoch, more_layers, shallow_config
 from luthier.recipes.train import train_stage
 from luthier.recipes.voice import Voice
 from luthier.train.clock import memory_bytes
@@ -160,8 +160,18 @@ def test_after_a_tenth_of_the_steps_it_is_noted_what_is_left(tmp_path):
     job = planned(tmp_path, PROMPT, steps=4)
     train_stage(job)
     (noted,) = [entry for entry in entries(job.run.events) if entry["event"] == "foretold"]
-    assert noted["step"] == 2 and 0 < float(str(noted["seconds_left"])) < 60
+    assert noted["step"] == 1 and 0 < float(str(noted["seconds_left"])) < 60
     assert job.plan["save_seconds"] > 0
+
+
+@needs_starter
+def test_a_step_above_the_mean_is_still_one_micro_batch(tmp_path):
+    job = planned(tmp_path, PROMPT, batch_tokens=400, layout="packed")
+    train, store = job.settings.train, job.training_store
+    cut = [list(micro_batches(store, step, train.micro_tokens or 0, "packed")) for step in first_epoch(job, store)]
+    whole = cut[:-1]  # the last step takes what is left of an epoch
+    assert max(sum(batch.num_positions for batch in batches) for batches in whole) > 400 == train.batch_tokens
+    assert {len(batches) for batches in whole} == {1}
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

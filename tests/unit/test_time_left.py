@@ -24,24 +24,33 @@ def followed_by(step: int) -> float:
 
 
 def test_what_was_foretold_comes_true(clock: list[float]):
-    left, told = TimeLeft(TRAIN, BETWEEN), {}
+    left, told = TimeLeft(TRAIN, BETWEEN, 2.0), {}
     clock[0] += 50  # loading, and a first step that warms up
     for step in range(1, 31):
         clock[0] += 2.0
         told[step] = (left.after(step), clock[0])
         clock[0] += followed_by(step)
-    assert told[1][0] is None
-    for step in (2, 3, 4, 8, 15, 29, 30):
+    for step in (1, 2, 3, 4, 8, 15, 29, 30):
         foretold, then = told[step]
         assert foretold == pytest.approx(clock[0] - then), step
 
 
 def test_a_resumed_training_counts_its_own_steps(clock: list[float]):
-    left = TimeLeft(TRAIN, Between(0, 0))
+    left = TimeLeft(TRAIN, Between(0, 0), 4.0)
     for step in range(20, 25):
         clock[0] += 4.0
         last = left.after(step)
     assert last == pytest.approx(4.0 * 6)
+
+
+def test_what_the_plan_foretold_counts_as_much_as_two_steps(clock: list[float]):
+    left, told = TimeLeft(TRAIN, Between(0, 0), 5.0), []
+    for step in range(1, 30):
+        clock[0] += 2.0
+        told.append(left.after(step) / (30 - step))
+    assert told[0] == pytest.approx(5.0)
+    assert told[2] == pytest.approx((2 * 5.0 + 2 * 2.0) / 4)
+    assert told[28] == pytest.approx((2 * 5.0 + 28 * 2.0) / 30)
 
 
 def test_the_plan_counts_validations_and_checkpoints():

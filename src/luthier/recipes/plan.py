@@ -33,6 +33,8 @@ from luthier.train.world import world
 from luthier.verdict.choose import choose_grader
 from luthier.verdict.questions import questions
 
+# About so many positions go through the model at once, with a quarter of room: half of all steps hold more tokens than the
+# mean, padding counts, and a second micro-batch for the few that are left takes as long as its kernels take to be called.
 _MICRO_TOKENS = 8192
 
 
@@ -169,7 +171,7 @@ def resolve_training(job: Job, store: SequenceStore) -> None:
         "train.method": choice.method, "train.lora.rank": train.lora.rank or choice.rank,
         "train.lora.alpha": train.lora.alpha or 2.0 * (train.lora.rank or choice.rank),
         "train.lr": train.lr or choice.lr * (train.lr_multiplier or 1), "train.epochs": epochs, "train.steps": steps, "train.batch_tokens": batch_tokens,
-        "train.micro_tokens": train.micro_tokens or max(min(_MICRO_TOKENS, -(-batch_tokens // world().size)), int(store.lengths.max())),
+        "train.micro_tokens": train.micro_tokens or max(_room(-(-batch_tokens // world().size)), int(store.lengths.max())),
         "train.max_length": train.max_length or job.context,
         "train.weights": train.weights or _weights_that_serve(job),
         "train.validate_every": train.validate_every or max(1, min(steps_per_epoch // 2, steps // 4)),
@@ -182,6 +184,12 @@ def resolve_training(job: Job, store: SequenceStore) -> None:
         f"training {method_words} of {job.folder.name} ({num_weights / 1e6:,.1f}M weights): {steps:,} steps of about "
         f"{batch_tokens:,} tokens = {steps / steps_per_epoch:.1f} epochs, learning rate {train.lr:g}, {train.schedule}"
     )
+
+
+def _room(step_tokens: int) -> int:
+    """Return the positions of a micro-batch where steps hold so many tokens on average and are to be cut into few of like size."""
+    part = -(-step_tokens // -(-step_tokens // _MICRO_TOKENS))
+    return part + part // 4
 
 
 def _weights_that_serve(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""How much time a training has left: its own pace, and what stands between its steps as the plan measured it.
+"""How much time a training has left: its own pace and the plan's, and what stands between its steps as the plan measured it.
 
 A mean over all that has passed would not know, a tenth into a training, of the validations and checkpoints to come.
 """
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from luthier.config.settings import TrainSettings
 from luthier.train.due import saves, validations
+
+_FORETOLD_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,24 @@ class Between:
 
 
 class TimeLeft:
-    """The seconds left, from the steps of this process; it begins when training does."""
+    """The seconds left, from the steps of this process and what the plan foretold of one; it begins when training does.
 
-    def __init__(self, train: TrainSettings, between: Between) -> None:
-        self._train, self._between = train, between
-        self._start = time.monotonic()
+    Steps differ in size, so one alone foretells little: the plan's figure counts as much as `_FORETOLD_STEPS` of them.
+    The first step warms up and does not count.
+    """
+
+    def __init__(self, train: TrainSettings, between: Between, step_seconds: float) -> None:
+        self._train, self._between, self._foretold = train, between, step_seconds
+        self._start = 0.0
         self._first: int | None = None
 
-    def after(self, step: int) -> float | None:
-        """Return what is left once this step is done, before what follows it; None after the first step, which warms up."""
+    def after(self, step: int) -> float:
+        """Return what is left once this step is done, before what follows it."""
         assert self._train.steps
         now = time.monotonic()
         if self._first is None:
             self._first, self._start = step, now
-            return None
         passed = now - self._start - self._between.seconds(self._train, self._first - 1, step - 1)
-        pace = max(0.0, passed) / (step - self._first)
+        seen = step - self._first
+        pace = (max(0.0, passed) + _FORETOLD_STEPS * self._foretold) / (seen + _FORETOLD_STEPS)
         return pace * (self._train.steps - step) + self._between.seconds(self._train, step - 1, self._train.steps)

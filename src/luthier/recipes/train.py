@@ -51,16 +51,17 @@ class Watcher:
     """Shows every step on the bar, and enters once, when a tenth of the steps is done, how much time it then says is left."""
 
     def __init__(self, job: Job, bar: Bar, held_out: int) -> None:
-        plan = job.plan
-        validation = held_out / float(str(plan["validation_tokens_per_second"]))
-        self._left = TimeLeft(job.settings.train, Between(validation, float(str(plan.get("save_seconds", 0)))))
+        plan = {key: float(str(value)) for key, value in job.plan.items() if isinstance(value, int | float)}
+        between = Between(held_out / plan["validation_tokens_per_second"], plan.get("save_seconds", 0))
+        step_seconds = plan["tokens"] / plan["tokens_per_second"] / plan["steps"] + plan.get("update_seconds", 0)
+        self._left = TimeLeft(job.settings.train, between, step_seconds)
         self._job, self._bar, self._entered = job, bar, False
 
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
         left = self._left.after(progress.step)
         self._bar.show(progress.step, words(progress), left)
-        if self._entered or left is None or 10 * progress.step < progress.num_steps:
+        if self._entered or 10 * progress.step < progress.num_steps:
             return
         self._entered = True
         if world().leads:
