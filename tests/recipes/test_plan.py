@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
 import luthier as luthier_package
-from luthier.config.load import load
+from luthier.config.load import load, with_values
 from luthier.core.errors import ResourceError, SettingsError
 from luthier.core.journal import entries
 from luthier.core.types import JsonObject, JsonValue
@@ -172,6 +172,20 @@ def test_a_step_above_the_mean_is_still_one_micro_batch(tmp_path):
     whole = cut[:-1]  # the last step takes what is left of an epoch
     assert max(sum(batch.num_positions for batch in batches) for batches in whole) > 400 == train.batch_tokens
     assert {len(batches) for batches in whole} == {1}
+
+
+@needs_starter
+@pytest.mark.parametrize("layout", ["packed", "tree"])
+def test_steps_of_several_micro_batches_are_weighed_with_the_gradients_of_the_earlier_ones(tmp_path, layout):
+    job = planned(tmp_path, PROMPT, batch_tokens=400, layout=layout, method="full")
+    weigher = Weigher(job, job.training_store)
+    several, one = (
+        weigher.memory(with_values(job.settings, {"train.micro_tokens": micro}), Ground(True, 0, "bfloat16"))
+        for micro in (weigher.longest, 4000)
+    )
+    num_trained = weigher.num_trained(job.settings)
+    assert several.gradients == 6 * num_trained
+    assert one.gradients == max(2 * num_trained, 4 * num_trained - one.activations - one.head)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_training import random_sequences, random_store
 
 from luthier.core.types import Rendered
-from luthier.data.loader import PLACE, SequenceStore, micro_batches, packed, padded, steps_of_epoch
+from luthier.data.loader import PLACE, SequenceStore, heaviest, micro_batches, packed, padded, steps_of_epoch
 
 lengths_of_rows = st.lists(st.integers(1, 60), min_size=1, max_size=80).map(
     lambda numbers: np.array(numbers, dtype=np.int64)
@@ -48,6 +48,18 @@ def test_micro_batches_keep_every_row_and_target_within_the_budget(seed, micro_t
     for batch in batches:
         assert batch.tokens_BL.size <= max(micro_tokens, max(batch.places))
         assert (batch.layout == "packed") == (batch.tokens_BL.shape[0] == 1 and layout == "packed")
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000), micro_tokens=st.integers(1, 200), layout=st.sampled_from(["padded", "packed"]))
+def test_the_heaviest_micro_batches_are_found_without_laying_them_out(seed, micro_tokens, layout):
+    store = random_store(12, seed=seed)
+    first, *others = micro_batches(store, np.arange(12), micro_tokens, layout)
+    squares = [sum(place * place for place in batch.places) for batch in (first, *others)]
+    most = max(batch.num_positions for batch in (first, *others))
+    behind = max((batch.num_positions for batch in others), default=0)
+    assert heaviest(store.lengths, micro_tokens, layout, 10**6) == (most, max(squares), behind)
+    assert heaviest(store.lengths, micro_tokens, layout, 0) == (most, 0, behind)
 
 
 @pytest.mark.parametrize("lay", [padded, packed])

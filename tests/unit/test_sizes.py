@@ -102,6 +102,24 @@ def test_the_estimate_grows_with_what_is_trained_and_shrinks_with_checkpointing(
     assert full > training_bytes(shape, 10**9, "float32", 1024, checkpointing=False)
 
 
+@pytest.mark.parametrize(("tokens", "gradients"), [(10, 4), (10**6, 2)])
+def test_a_step_of_one_micro_batch_makes_its_float32_gradients_when_activations_are_gone(tokens: int, gradients: int):
+    shape = shape_of(LlamaConfig(**SMALL, tie_word_embeddings=True).to_dict())
+    num = 10**8
+    alone, behind_another = (
+        training_memory(shape, num, "bfloat16", tokens, checkpointing=False, gathered=gathered)
+        for gathered in (False, True)
+    )
+    assert behind_another.gradients == 6 * num
+    kept = alone.activations + alone.head
+    assert alone.gradients == (2 * num if gradients == 2 else 4 * num - kept)
+    assert alone._replace(gradients=0) == behind_another._replace(gradients=0)
+    in_float32 = (
+        training_memory(shape, num, "float32", tokens, checkpointing=False, gathered=g) for g in (False, True)
+    )
+    assert {memory.gradients for memory in in_float32} == {4 * num}
+
+
 def test_a_long_training_leaves_more_freed_memory_than_a_short_one_and_not_without_end():
     shape = shape_of(LlamaConfig(**SMALL, tie_word_embeddings=True).to_dict())
     some = (3, 24, 134, 3058, 10**6)

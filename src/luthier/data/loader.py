@@ -175,19 +175,21 @@ def micro_batches(store: SequenceStore, indices: np.ndarray, micro_tokens: int, 
         yield lay(store, by_length[cut])
 
 
-def heaviest(lengths: np.ndarray, micro_tokens: int, layout: Layout, longest_kept: int) -> tuple[int, int]:
-    """Return the most positions of one micro-batch of a step, and the most squares of its rows' places.
+def heaviest(lengths: np.ndarray, micro_tokens: int, layout: Layout, longest_kept: int) -> tuple[int, int, int]:
+    """Return the most positions of one micro-batch of a step, the most squares of its rows' places, and the most positions behind the first one.
 
     Rows of more than `longest_kept` tokens do not count to the squares, which are what attention keeps of its scores.
     """
     in_order = np.sort(lengths)[::-1]
     places = _place(in_order) if layout == "packed" else in_order
-    positions = squares = 0
+    positions = squares = following = 0
     for cut in _cuts(in_order, micro_tokens, layout):
         own = places[cut] if layout == "packed" else np.full_like(places[cut], places[cut.start])
         kept = own[own <= longest_kept]
         positions, squares = max(positions, int(own.sum())), max(squares, int((kept * kept).sum()))
-    return positions, squares
+        if cut.start:
+            following = max(following, int(own.sum()))
+    return positions, squares, following
 
 
 def padded(store: SequenceStore, indices: Sequence[int] | np.ndarray) -> Batch:

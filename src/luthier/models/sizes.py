@@ -92,6 +92,7 @@ def training_memory(
     score_elements: int = 0,
     optimizer: str = "adamw",
     in_one_call: bool = False,
+    gathered: bool = True,
 ) -> Memory:
     """Estimate the memory that training takes beside what the process holds without a model.
 
@@ -99,18 +100,21 @@ def training_memory(
     smaller a master and its gradient; what the backward pass needs of `micro_tokens` tokens; logits of one
     chunk and the gradient of the output layer. `score_elements` are the attention scores that one layer
     keeps for one head: the sum of the squared lengths of its rows, 0 where attention keeps none. `in_one_call`: norms,
-    gates and attention are (`kernels/native_layers.py`, `kernels/native_attention.py`).
+    gates and attention are (`kernels/native_layers.py`, `kernels/native_attention.py`). `gathered`: gradients in float32
+    of earlier micro-batches of the step are there; else they are made when the backward pass is over and nothing is kept for it.
     """
     size = BYTES[dtype]
     layer = micro_tokens * layer_bytes(shape, dtype, in_one_call=in_one_call) + score_elements * shape.num_heads * size
     states = micro_tokens * shape.hidden_size * size
+    activations = layer + shape.num_layers * states if checkpointing else shape.num_layers * layer
+    head = _head_bytes(shape, micro_tokens, size, trained=num_trained >= shape.num_weights // 2)
+    gradients = num_trained * (4 + (size if size < 4 else 0))
+    if not gathered:
+        gradients = max(num_trained * size, num_trained * 4 - activations - head)
     return Memory(
-        weights=shape.num_weights * size,
-        gradients=num_trained * (4 + (size if size < 4 else 0)),
-        optimizer=int(num_trained * (AVERAGES[optimizer] + (4 if size < 4 else 0))),
-        activations=layer + shape.num_layers * states if checkpointing else shape.num_layers * layer,
-        head=_head_bytes(shape, micro_tokens, size, trained=num_trained >= shape.num_weights // 2),
-    )
+        weights=shape.num_weights * size, gradients=gradients, optimizer=int(num_trained * (AVERAGES[optimizer] + (4 if size < 4 else 0))),
+        activations=activations, head=head,
+    )  # fmt: skip
 
 
 def _head_bytes(shape: Shape, micro_tokens: int, size: int, *, trained: bool) -> int:

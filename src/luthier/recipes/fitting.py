@@ -97,10 +97,15 @@ class Weigher:
             ground.on_cpu and layout in ("packed", "tree") and native_attention.attends(self._shape.head_size, dtype)
         )
         in_one_call = ground.on_cpu and self._in_one_call(train)
-        memory = training_memory(
-            self._shape, self.num_trained(settings), ground.dtype, most.positions, checkpointing=bool(train.gradient_checkpointing),
-            score_elements=0 if no_scores else most.scores, optimizer=train.optimizer, in_one_call=in_one_call,
+        first, following = (
+            training_memory(
+                self._shape, self.num_trained(settings), ground.dtype, positions, checkpointing=bool(train.gradient_checkpointing),
+                score_elements=0 if no_scores else most.scores, optimizer=train.optimizer, in_one_call=in_one_call,
+                gathered=gathered,
+            )
+            for positions, gathered in ((most.positions, False), (most.following, True))
         )  # fmt: skip
+        memory = max(first, following, key=lambda memory: memory.total) if most.following else first
         if train.gradient_checkpointing:  # what layers left in caches is kept where all else is computed again
             kept_caches = kv_bytes(self._shape, ground.dtype, most.cached)
             memory = memory._replace(activations=memory.activations + kept_caches)
@@ -134,13 +139,16 @@ class Weigher:
             steps = mixed_steps(
                 store, train.batch_tokens, self._job.settings.seed, 0, share=train.replay, layout=layout
             )
-            steps = steps[: min(train.steps or _STEPS_WEIGHED, _STEPS_WEIGHED)]
+            steps = steps[: train.steps]
+            steps = (
+                steps[:_STEPS_WEIGHED] + steps[_STEPS_WEIGHED:][-1:]
+            )  # the last of an epoch may be larger than all others
             if layout in TREES:
                 self._seen[key] = heaviest_tree(store, steps, micro_tokens, layout)
             else:
                 weighed = [heaviest(store.lengths[step], micro_tokens, layout, longest_kept) for step in steps]
-                positions, squares = (max(figures) for figures in zip(*weighed, strict=True))
-                self._seen[key] = Heaviest(positions, squares)
+                positions, squares, following = (max(figures) for figures in zip(*weighed, strict=True))
+                self._seen[key] = Heaviest(positions, squares, following=following)
         return self._seen[key]
 
 

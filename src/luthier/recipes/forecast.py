@@ -162,7 +162,7 @@ class _Forecast:
         return choice(seconds, refusal_of(self._job, spare_bytes))
 
     def _pace(self, num_trained: int) -> Pace:
-        return calibrated(self._job, some_batches(self._job, self._store), num_trained)
+        return calibrated(self._job, some_batches(self._job, self._store, times=2), num_trained)
 
     def _counted(self, settings: Settings, gpu: Accelerator) -> float:
         """Return the seconds of products at the assumed rate, or of reading the weights for each micro-batch where that takes longer."""

@@ -78,28 +78,33 @@ def batch_to_prove(store: SequenceStore, indices: np.ndarray, layout: Layout) ->
 
 
 class Heaviest(NamedTuple):
-    """The most that one micro-batch holds: positions, scores that attention keeps for a head, and tokens in repeated caches."""
+    """The most that one micro-batch holds: positions, scores that attention keeps for a head, and tokens in repeated caches.
+
+    `following` are the most positions of one that follows another in its step, while gradients of that one are kept.
+    """
 
     positions: int
     scores: int
     cached: int = 0
+    following: int = 0
 
 
 def heaviest_tree(store: SequenceStore, steps: list[np.ndarray], micro_tokens: int, layout: Layout) -> Heaviest:
     """Return the most that one tree of these steps holds."""
-    positions = scores = cached = 0
+    positions = scores = cached = following = 0
     for step in steps:
-        for batch in micro_batches(store, step, micro_tokens, layout):
+        for place, batch in enumerate(micro_batches(store, step, micro_tokens, layout)):
             assert batch.tree is not None
+            own = batch.num_positions
             if layout == "tree":
                 blocks = tree_attention.blocks(batch.tree.segments)
                 scores = max(scores, sum(block.num_scores for block in blocks if block.kept))
-                positions = max(positions, batch.num_positions)
             else:
                 repeated = sum(segment.depth for segment in batch.tree.segments)
-                positions = max(positions, batch.num_positions + repeated // _CACHED_PER_POSITION)
+                own += repeated // _CACHED_PER_POSITION
                 cached = max(cached, batch.num_positions + repeated)
-    return Heaviest(positions, scores, cached)
+            positions, following = max(positions, own), max(following, own if place else 0)
+    return Heaviest(positions, scores, cached, following)
 
 
 def _chosen(job: Job, store: SequenceStore, possible: Sharing) -> Layout:

@@ -8,7 +8,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,7 +34,7 @@ _FEWEST, _MOST, _SECONDS = 2, 8, 2.0
 _FEW_LAYERS = 2
 # The more layers a plan times, the less the straight line magnifies what a moment adds: as many as take so long, and so many bytes of weights.
 _MORE_SECONDS, _MORE_BYTES = 12.0, 1 << 30
-_UPDATED, _MOST_SAVED = 1 << 21, 1 << 23
+_MOST_UPDATED, _MOST_SAVED = 1 << 21, 1 << 23
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def first_batches(job: Job, store: SequenceStore) -> list[Batch]:
     return list(micro_batches(store, first_epoch(job, store)[0], train.micro_tokens, train.layout))
 
 
-def some_batches(job: Job, store: SequenceStore) -> list[Batch]:
-    """Return the first micro-batches of the training, of several steps where each has few."""
+def some_batches(job: Job, store: SequenceStore, *, times: int = 1) -> list[Batch]:
+    """Return the first micro-batches of the training, of several steps where each has few: enough to time so many models."""
     train = job.settings.train
     assert train.micro_tokens and train.layout
     all_batches = (
@@ -90,7 +90,7 @@ def some_batches(job: Job, store: SequenceStore) -> list[Batch]:
         for batch in micro_batches(store, step, train.micro_tokens, train.layout)
     )
     assert train.steps
-    return list(islice(all_batches, 1 + min(max(_FEWEST, train.steps // 4), _MOST)))
+    return list(islice(all_batches, times * (1 + min(max(_FEWEST, train.steps // 4), _MOST))))
 
 
 def foretold_tokens(job: Job, store: SequenceStore) -> int:
@@ -108,27 +108,31 @@ def foretold_seconds(job: Job, store: SequenceStore, pace: Pace) -> float:
 
 def measured(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     """Time some micro-batches forward and backward, and forward alone, an update, and a checkpoint."""
-    policy, train = job.policy, job.settings.train
-    trained, scored = _timed(policy, batches)
-    return Pace(1 / trained, 1 / scored, update_seconds(num_trained, train, policy.device), save_seconds(job, num_trained))  # fmt: skip
+    trained, scored = _timed(job.policy, batches)
+    return Pace(1 / trained, 1 / scored, update_seconds(job, num_trained), save_seconds(job, num_trained))
 
 
 def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
-    """Time a few layers and some more, and go on in a straight line to all layers of the model."""
+    """Time a few layers and some more, and go on in a straight line to all layers of the model.
+
+    Either sees batches of its own, where there are enough: on a CPU shapes that were seen before take less time, also in
+    another model.
+    """
+    half = len(batches) // 2
+    first, second = (batches[:half], batches[half:]) if half > _FEWEST else (batches, batches)
     whole = job.model_config.get_text_config().num_hidden_layers
     if job.settings.model.init is not None:
         whole = job.settings.model.init.num_hidden_layers
     few = min(_FEW_LAYERS, whole)
     started = time.monotonic()
-    timed_few = np.array(_timed(job.policy_of(_shallow(job, few)), batches))
+    timed_few = np.array(_timed(job.policy_of(_shallow(job, few)), first))
     bytes_a_layer = shape(job).num_weights * torch.finfo(job.dtype).bits / 8 / whole
     more = more_layers(few, whole, time.monotonic() - started, bytes_a_layer)
     slope = np.zeros(2)
     if more > few:
-        slope = (np.array(_timed(job.policy_of(_shallow(job, more)), batches)) - timed_few) / (more - few)
+        slope = (np.array(_timed(job.policy_of(_shallow(job, more)), second)) - timed_few) / (more - few)
     trained, scored = timed_few + np.maximum(slope, 0) * (whole - few)
-    update = update_seconds(num_trained, job.settings.train, torch.device(job.device))
-    return Pace(1 / float(trained), 1 / float(scored), update, save_seconds(job, num_trained))
+    return Pace(1 / float(trained), 1 / float(scored), update_seconds(job, num_trained), save_seconds(job, num_trained))
 
 
 def more_layers(few: int, whole: int, seconds: float, bytes_a_layer: float) -> int:
@@ -137,14 +141,19 @@ def more_layers(few: int, whole: int, seconds: float, bytes_a_layer: float) -> i
     return min(whole, max(3 * few, int(most)))
 
 
-def update_seconds(num_trained: int, train: TrainSettings, device: torch.device) -> float:
+def update_seconds(job: Job, num_trained: int) -> float:
     """Return the seconds of one update of all trained weights, from one of at most two million."""
-    num = min(num_trained, _UPDATED)
-    weight = torch.nn.Parameter(torch.zeros(-(-num // 1024), 1024, dtype=torch.bfloat16, device=device))
-    optimizer = MasterAdamW({"weight": weight}, train)
+    num = min(num_trained, _MOST_UPDATED)
+    sizes = _sizes(job, num, num_trained)
+    weights = {
+        str(number): torch.nn.Parameter(torch.zeros(size, dtype=torch.bfloat16, device=job.device))
+        for number, size in enumerate(sizes)
+    }
+    optimizer = MasterAdamW(weights, job.settings.train)
 
     def update() -> None:
-        weight.grad = torch.ones_like(weight)
+        for weight in weights.values():
+            weight.grad = torch.ones_like(weight)
         optimizer.accumulate()
         optimizer.clip_gradients()
         optimizer.step(1e-6)
@@ -153,13 +162,24 @@ def update_seconds(num_trained: int, train: TrainSettings, device: torch.device)
 
 
 def save_seconds(job: Job, num_trained: int) -> float:
-    """Return the seconds of one checkpoint of all trained weights, from one of two to eight million that is written where the run lies."""
-    num = min(num_trained, max(_UPDATED, min(num_trained // 16, _MOST_SAVED)))
-    kept = int(num * (4 + AVERAGES[job.settings.train.optimizer]))
+    """Return the seconds of one checkpoint of all trained weights, from one of at most eight million that is written where the run lies."""
+    num = min(num_trained, _MOST_SAVED)
+    a_weight = 4 + AVERAGES[job.settings.train.optimizer]
+    kept = {
+        f"{number}.{part}": torch.zeros(int(size * a_weight / 3), dtype=torch.uint8)
+        for number, size in enumerate(_sizes(job, num, num_trained))
+        for part in ("master", "mean", "square")
+    }
     with TemporaryDirectory(dir=job.run.path, prefix=".tmp-") as folder:
-        start = time.monotonic()
-        checkpoint.save(Path(folder), 0, {"kept": torch.zeros(kept, dtype=torch.uint8)}, {})
-        return (time.monotonic() - start) * num_trained / num
+        steps = count()
+        return _seconds(lambda: checkpoint.save(Path(folder), next(steps), kept, {})) * num_trained / num
+
+
+def _sizes(job: Job, num: int, num_trained: int) -> list[int]:
+    """Cut `num` weights into tensors as large as the trained ones are on average: many small ones take another time than a large one."""
+    tensors_a_layer = 7 if job.settings.train.method == "full" else 14
+    num_tensors = max(1, round(tensors_a_layer * shape(job).num_layers * num / num_trained))
+    return [num // num_tensors] * num_tensors
 
 
 def _timed(policy: Policy, batches: Sequence[Batch]) -> tuple[float, float]:
@@ -198,7 +218,7 @@ def _wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     """Return the seconds of the faster of two times, after one that warms up."""
     found = []
     for _ in range(3):
