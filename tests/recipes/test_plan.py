@@ -220,7 +220,7 @@ def test_a_shallow_config_keeps_an_entry_for_each_layer_left():
 
 @pytest.mark.parametrize(
     ("seconds", "bytes_a_layer", "layers"),
-    [(0.1, 1e6, 30), (1.0, 1e6, 24), (8.0, 1e6, 6), (0.1, 1e8, 10), (0.1, 1e9, 6)],
+    [(0.1, 1e6, 30), (2.5, 1e6, 24), (20.0, 1e6, 6), (0.1, 1e8, 10), (0.1, 1e9, 6)],
 )
 def test_as_many_layers_are_timed_as_time_and_memory_allow(seconds, bytes_a_layer, layers):
     """The more are timed, the less the straight line to all layers magnifies an error: 7 times from 2 and 6 to 30."""

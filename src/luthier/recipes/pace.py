@@ -8,7 +8,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,8 +33,8 @@ from luthier.train.policy import Policy
 _FEWEST, _MOST, _SECONDS = 2, 8, 2.0
 _FEW_LAYERS = 2
 # The more layers a plan times, the less the straight line magnifies what a moment adds: as many as take so long, and so many bytes of weights.
-_MORE_SECONDS, _MORE_BYTES = 12.0, 1 << 30
-_MOST_UPDATED, _MOST_SAVED = 1 << 21, 1 << 23
+_MORE_SECONDS, _MORE_BYTES = 30.0, 1 << 30
+_MOST_UPDATED, _MOST_SAVED, _SAVING_SECONDS = 1 << 21, 1 << 23, 5.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,11 @@ def update_seconds(job: Job, num_trained: int) -> float:
 
 
 def save_seconds(job: Job, num_trained: int) -> float:
-    """Return the seconds of one checkpoint of all trained weights, from one of at most eight million that is written where the run lies."""
+    """Return the seconds of one checkpoint of all trained weights, from pieces of at most eight million that are written where the run lies.
+
+    A disk takes the first gigabyte faster than what follows, so two checkpoints are written piece by piece, as far as time
+    allows, and the second half of the pieces counts.
+    """
     num = min(num_trained, _MOST_SAVED)
     a_weight = 4 + AVERAGES[job.settings.train.optimizer]
     kept = {
@@ -170,9 +174,14 @@ def save_seconds(job: Job, num_trained: int) -> float:
         for number, size in enumerate(_sizes(job, num, num_trained))
         for part in ("master", "mean", "square")
     }
+    pieces: list[float] = []
     with TemporaryDirectory(dir=job.run.path, prefix=".tmp-") as folder:
-        steps = count()
-        return _seconds(lambda: checkpoint.save(Path(folder), next(steps), kept, {})) * num_trained / num
+        while len(pieces) < 2 * -(-num_trained // num) and sum(pieces) < _SAVING_SECONDS:
+            start = time.monotonic()
+            checkpoint.save(Path(folder), len(pieces), kept, {})
+            pieces.append(time.monotonic() - start)
+    counted = pieces[len(pieces) // 2 :]
+    return sum(counted) / len(counted) * num_trained / num
 
 
 def _sizes(job: Job, num: int, num_trained: int) -> list[int]:
@@ -218,7 +227,7 @@ def _wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], None]) -> float:
     """Return the seconds of the faster of two times, after one that warms up."""
     found = []
     for _ in range(3):

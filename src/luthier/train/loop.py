@@ -216,7 +216,7 @@ class Trainer:
 
     def _save(self, fingerprint: JsonObject, metrics: Journal) -> None:
         tensors = self.optimizer.tensors()
-        sick = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        sick = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
         if sick:
             raise RunFailed(
                 f"after step {self._state.step} {', '.join(sick[:3])} is not finite; it is not saved. Try a smaller train.lr."
@@ -323,3 +323,8 @@ class Trainer:
             entry.step, self.num_steps, entry.step / self.steps_per_epoch, entry.loss, entry.validation, entry.lr,
             clock.tokens_per_second, memory_bytes(),
         )  # fmt: skip
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Tell whether every number is finite: least and greatest pass a NaN on, and need no copy as large as the tensor."""
+    return not tensor.numel() or all(map(math.isfinite, torch.aminmax(tensor)))
