@@ -19,10 +19,10 @@ from luthier.data.loader import as_tree, micro_batches, packed
 from luthier.kernels import native_attention, tree_attention
 from luthier.models.flops import Work, step_flops
 from luthier.models.sizes import lora_weights, shape_of
-from luthier.recipes.fitting import Ground, Leeway, Weigher, fit
+from luthier.recipes.fitting import Ground, Leeway, Weigher, fit, shape
 from luthier.recipes.forecast import plan
 from luthier.recipes.job import Job
-from luthier.recipes.pace import first_epoch, more_layers, shallow_config
+from luthier.recipes.pace import first_epoch, more_layers, save_seconds, shallow_config, sizes_timed
 from luthier.recipes.train import train_stage
 from luthier.recipes.voice import Voice
 from luthier.train.clock import memory_bytes
@@ -209,6 +209,27 @@ def test_operations_are_those_that_torch_counts(method, layout, checkpointing, m
     work = Work(batch.num_positions, len(batch.target_T), scores)
     counted = step_flops(shape, work, lora_weights(shape, 4), full=method == "full", checkpointing=checkpointing)
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.12)
+
+
+@needs_starter
+def test_a_checkpoint_of_more_weights_is_foretold_longer_and_nothing_of_the_trial_stays(run):
+    before = sorted(run.run.path.rglob("*"))
+    small, large = (save_seconds(run, num_trained) for num_trained in (10_000, 40_000_000))
+    assert 0 < 20 * small < large
+    assert sorted(run.run.path.rglob("*")) == before
+
+
+@needs_starter
+def test_what_is_timed_lies_in_tensors_as_large_as_the_models(run):
+    layers, before = shape(run).num_layers, run.settings
+    try:
+        for method, tensors in (("lora", 14 * layers), ("full", 7 * layers)):
+            run.settings = with_values(before, {"train.method": method})
+            sizes = sizes_timed(run, 1_000_000, 1_000_000)
+            assert len(sizes) == tensors and 0.99e6 < sum(sizes) <= 1e6
+            assert len(sizes_timed(run, 1_000_000, 4_000_000)) == pytest.approx(tensors / 4, abs=1)
+    finally:
+        run.settings = before
 
 
 def test_a_shallow_config_keeps_an_entry_for_each_layer_left():

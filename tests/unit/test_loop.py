@@ -18,7 +18,7 @@ from luthier.core.errors import RunFailed, RunFolderError, Stopped
 from luthier.core.journal import entries
 from luthier.data.loader import TREES
 from luthier.train import checkpoint
-from luthier.train.loop import Progress
+from luthier.train.loop import Progress, is_finite
 from luthier.train.state import Validation
 
 
@@ -188,3 +188,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 def test_a_validation_that_is_not_finite_stops(tmp_path):
     with pytest.raises(RunFailed, match="validation loss after step 2"):
         train(tmp_path / "run", resolved(validate_every=2), validate=lambda: Validation(math.nan, 0.0))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_number_that_is_none_is_found_among_many(value):
+    fine = torch.linspace(-1, 1, 1000)
+    sick = fine.clone()
+    sick[500] = value
+    for dtype in (torch.float32, torch.bfloat16):
+        assert is_finite(fine.to(dtype)) and not is_finite(sick.to(dtype))
+    assert is_finite(torch.empty(0)) and is_finite(torch.arange(9, dtype=torch.uint8))

@@ -144,7 +144,7 @@ def more_layers(few: int, whole: int, seconds: float, bytes_a_layer: float) -> i
 def update_seconds(job: Job, num_trained: int) -> float:
     """Return the seconds of one update of all trained weights, from one of at most two million."""
     num = min(num_trained, _MOST_UPDATED)
-    sizes = _sizes(job, num, num_trained)
+    sizes = sizes_timed(job, num, num_trained)
     weights = {
         str(number): torch.nn.Parameter(torch.zeros(size, dtype=torch.bfloat16, device=job.device))
         for number, size in enumerate(sizes)
@@ -171,7 +171,7 @@ def save_seconds(job: Job, num_trained: int) -> float:
     a_weight = 4 + AVERAGES[job.settings.train.optimizer]
     kept = {
         f"{number}.{part}": torch.zeros(int(size * a_weight / 3), dtype=torch.uint8)
-        for number, size in enumerate(_sizes(job, num, num_trained))
+        for number, size in enumerate(sizes_timed(job, num, num_trained))
         for part in ("master", "mean", "square")
     }
     pieces: list[float] = []
@@ -184,7 +184,7 @@ def save_seconds(job: Job, num_trained: int) -> float:
     return sum(counted) / len(counted) * num_trained / num
 
 
-def _sizes(job: Job, num: int, num_trained: int) -> list[int]:
+def sizes_timed(job: Job, num: int, num_trained: int) -> list[int]:
     """Cut `num` weights into tensors as large as the trained ones are on average: many small ones take another time than a large one."""
     tensors_a_layer = 7 if job.settings.train.method == "full" else 14
     num_tensors = max(1, round(tensors_a_layer * shape(job).num_layers * num / num_trained))

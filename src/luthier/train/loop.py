@@ -216,7 +216,7 @@ class Trainer:
 
     def _save(self, fingerprint: JsonObject, metrics: Journal) -> None:
         tensors = self.optimizer.tensors()
-        sick = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
+        sick = [name for name, tensor in tensors.items() if not is_finite(tensor)]
         if sick:
             raise RunFailed(
                 f"after step {self._state.step} {', '.join(sick[:3])} is not finite; it is not saved. Try a smaller train.lr."
@@ -325,6 +325,6 @@ class Trainer:
         )  # fmt: skip
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: torch.Tensor) -> bool:
     """Tell whether every number is finite: least and greatest pass a NaN on, and need no copy as large as the tensor."""
     return not tensor.numel() or all(map(math.isfinite, torch.aminmax(tensor)))
