@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from luthier.config.settings import TrainSettings
+from luthier.core.hardware import hardware
 from luthier.core.types import JsonObject
 from luthier.data.loader import Batch, SequenceStore, micro_batches
 from luthier.data.replay import mixed_steps
@@ -34,7 +35,9 @@ _FEWEST, _MOST, _SECONDS = 2, 8, 2.0
 _FEW_LAYERS = 2
 # The more layers a plan times, the less the straight line magnifies what a moment adds: as many as take so long, and so many bytes of weights.
 _MORE_SECONDS, _MORE_BYTES = 30.0, 1 << 30
-_MOST_UPDATED, _MOST_SAVED, _SAVING_SECONDS = 1 << 21, 1 << 23, 5.0
+# An update is timed with at most so many weights, more than caches hold, and a checkpoint in pieces of so many: at most so
+# many pieces, which are about two gigabytes, for so long, and on a quarter of the free disk.
+_MOST_WEIGHTS, _MOST_PIECES, _SAVING_SECONDS = 1 << 23, 24, 5.0
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,8 @@ def more_layers(few: int, whole: int, seconds: float, bytes_a_layer: float) -> i
 
 
 def update_seconds(job: Job, num_trained: int) -> float:
-    """Return the seconds of one update of all trained weights, from one of at most two million."""
-    num = min(num_trained, _MOST_UPDATED)
+    """Return the seconds of one update of all trained weights, from one of at most eight million."""
+    num = min(num_trained, _MOST_WEIGHTS)
     sizes = sizes_timed(job, num, num_trained)
     weights = {
         str(number): torch.nn.Parameter(torch.zeros(size, dtype=torch.bfloat16, device=job.device))
@@ -164,21 +167,24 @@ def update_seconds(job: Job, num_trained: int) -> float:
 def save_seconds(job: Job, num_trained: int) -> float:
     """Return the seconds of one checkpoint of all trained weights, from pieces of at most eight million that are written where the run lies.
 
-    A disk takes the first gigabyte faster than what follows, so two checkpoints are written piece by piece, as far as time
-    allows, and the second half of the pieces counts.
+    A disk takes the first gigabyte faster than what follows, and old checkpoints are deleted: so more are written than are
+    kept, piece by piece, as far as time allows, and the second half of the pieces counts.
     """
-    num = min(num_trained, _MOST_SAVED)
-    a_weight = 4 + AVERAGES[job.settings.train.optimizer]
+    train, num = job.settings.train, min(num_trained, _MOST_WEIGHTS)
     kept = {
-        f"{number}.{part}": torch.zeros(int(size * a_weight / 3), dtype=torch.uint8)
+        f"{number}.{part}": torch.zeros(int(size * (4 + AVERAGES[train.optimizer]) / 3), dtype=torch.uint8)
         for number, size in enumerate(sizes_timed(job, num, num_trained))
         for part in ("master", "mean", "square")
     }
+    pieces_each = -(-num_trained // num)
+    room = hardware(job.run.path).free_disk_bytes // 4 // sum(tensor.nbytes for tensor in kept.values())
+    num_pieces = max(1, min((train.keep + 3) * pieces_each, _MOST_PIECES, room))
     pieces: list[float] = []
     with TemporaryDirectory(dir=job.run.path, prefix=".tmp-") as folder:
-        while len(pieces) < 2 * -(-num_trained // num) and sum(pieces) < _SAVING_SECONDS:
+        while len(pieces) < num_pieces and sum(pieces) < _SAVING_SECONDS:
             start = time.monotonic()
             checkpoint.save(Path(folder), len(pieces), kept, {})
+            checkpoint.retain(Path(folder), train.keep * pieces_each, None)
             pieces.append(time.monotonic() - start)
     counted = pieces[len(pieces) // 2 :]
     return sum(counted) / len(counted) * num_trained / num
