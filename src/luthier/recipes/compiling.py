@@ -17,7 +17,7 @@ from luthier.config.settings import TrainSettings
 from luthier.data.loader import Batch, SequenceStore
 from luthier.kernels.native_build import compiler
 from luthier.recipes.job import Job
-from luthier.recipes.pace import Pace, foretold_seconds, measured, some_batches
+from luthier.recipes.pace import Pace, foretold_seconds, measured, measured_again, some_batches
 from luthier.train.policy import Policy, mode
 from luthier.train.world import world
 
@@ -93,13 +93,13 @@ def resolve_compile(job: Job, store: SequenceStore, num_trained: int, spare_byte
     chosen = choice(foretold_seconds(job, store, pace), refusal_of(job, spare_bytes))
     if chosen.compiled:
         job.voice.say("compiling the layers for a trial, since the training is long")
-        pace, why_not = _tried(job, batches, num_trained, pace)
+        pace, why_not = _tried(job, batches, pace)
         chosen = Choice(False, f"{_LEFT}: {why_not}") if why_not else chosen
     job.resolve({"train.compile": chosen.compiled})
     return pace, f"; {chosen.words}"
 
 
-def _tried(job: Job, batches: Sequence[Batch], num_trained: int, plain: Pace) -> tuple[Pace, str]:
+def _tried(job: Job, batches: Sequence[Batch], plain: Pace) -> tuple[Pace, str]:
     """Compile the layers and compare; return the pace of the layers that will train, and why they are not the compiled ones.
 
     The job's settings say afterwards what was chosen; they are not written down here.
@@ -111,7 +111,7 @@ def _tried(job: Job, batches: Sequence[Batch], num_trained: int, plain: Pace) ->
     try:
         why_not = _disagreement(_gradients(job.policy, batches[0]), truth, _BOUNDS[job.dtype])
         with mode(job.policy.model, training=True):  # as in training, for another mode would be compiled anew
-            pace = plain if why_not else measured(job, batches, num_trained)
+            pace = plain if why_not else measured_again(job, batches, plain)
         if pace.tokens_per_second < LEAST_SPEED * plain.tokens_per_second:
             why_not = f"in a trial they made {pace.tokens_per_second:,.0f} tokens/s, and {plain.tokens_per_second:,.0f} as they are"
     except RuntimeError as error:

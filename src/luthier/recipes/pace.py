@@ -7,7 +7,7 @@ fit: it measures a few layers with random weights, and some more, and goes on in
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,6 +115,12 @@ def measured(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     return Pace(1 / trained, 1 / scored, update_seconds(job, num_trained), save_seconds(job, num_trained))
 
 
+def measured_again(job: Job, batches: Sequence[Batch], before: Pace) -> Pace:
+    """Time the job's policy as it is now; updates and checkpoints take what they took before."""
+    trained, scored = _timed(job.policy, batches)
+    return replace(before, tokens_per_second=1 / trained, scored_per_second=1 / scored)
+
+
 def calibrated(job: Job, batches: Sequence[Batch], num_trained: int) -> Pace:
     """Time a few layers and some more, and go on in a straight line to all layers of the model.
 
@@ -149,7 +155,7 @@ def update_seconds(job: Job, num_trained: int) -> float:
     num = min(num_trained, _MOST_WEIGHTS)
     sizes = sizes_timed(job, num, num_trained)
     weights = {
-        str(number): torch.nn.Parameter(torch.zeros(size, dtype=torch.bfloat16, device=job.device))
+        str(number): torch.nn.Parameter(torch.zeros(1, size, dtype=torch.bfloat16, device=job.device))
         for number, size in enumerate(sizes)
     }
     optimizer = MasterAdamW(weights, job.settings.train)
@@ -191,9 +197,12 @@ def save_seconds(job: Job, num_trained: int) -> float:
 
 
 def sizes_timed(job: Job, num: int, num_trained: int) -> list[int]:
-    """Cut `num` weights into tensors as large as the trained ones are on average: many small ones take another time than a large one."""
+    """Return the sizes of tensors that hold about `num` weights and are as large as the trained ones are on average: many small ones take another time than a large one.
+
+    A layer has seven matrices, and LoRA two for each.
+    """
     tensors_a_layer = 7 if job.settings.train.method == "full" else 14
-    num_tensors = max(1, round(tensors_a_layer * shape(job).num_layers * num / num_trained))
+    num_tensors = max(1, min(num, round(tensors_a_layer * shape(job).num_layers * num / num_trained)))
     return [num // num_tensors] * num_tensors
 
 
